@@ -1,0 +1,254 @@
+//! Chapter 4: one line of nginx, and the same experiment passes. What does it cost?
+//!
+//! ```text
+//! cargo run -p ch04-ip-hash                       three servers, nginx, the experiments; stays up until Ctrl-C
+//! cargo run -p ch04-ip-hash -- --check            the same, then says what held, exits 0 or 1
+//! PORT=8000 cargo run -p ch04-ip-hash             one server: chapter 3's
+//! ```
+
+use std::{collections::BTreeSet, process::ExitCode};
+
+use ch03_socket_polling::{connect_one_by_one, is_session_unknown, poll_twice, serve};
+use ch04_ip_hash::{Crowd, gather, ip_hash, servers_of, spread};
+use lab::{Chapter, Client, Result, Stage, Transport, client::PATIENCE};
+
+fn main() -> ExitCode {
+    Chapter::new(
+        "Chapter 4 · ip_hash: the same client, the same server",
+        serve,
+    )
+    .run(lesson)
+}
+
+async fn lesson(stage: &mut Stage) -> Result<()> {
+    stage.start_servers(3, &[]).await?;
+    the_failure_once_more(stage).await?;
+    one_line_more(stage).await?;
+    one_subnet_is_one_client(stage).await?;
+    a_dead_server_takes_its_sessions(stage).await?;
+    methods_and_crowds(stage).await?;
+
+    let url = stage.start_nginx("04-ip-hash.conf").await?;
+    stage.try_by_hand(format!(
+        "curl -i -H 'X-Forwarded-For: 10.0.1.1' '{url}/socket.io/?EIO=4&transport=polling'\n\
+         the same with 10.0.1.2, 10.0.2.1, 10.0.3.1: which server, says X-Upstream?"
+    ));
+    Ok(())
+}
+
+async fn the_failure_once_more(stage: &mut Stage) -> Result<()> {
+    stage.step("Round robin: two requests of one client");
+    let url = stage.start_nginx("03-websocket.conf").await?;
+    let twice = poll_twice(&Client::new("you", &url)).await?;
+    let refused = twice.refusal.as_ref().is_some_and(is_session_unknown);
+    stage.show(twice.seen);
+    stage.claim("the second is refused: 400 Session ID unknown", refused);
+    Ok(())
+}
+
+async fn one_line_more(stage: &mut Stage) -> Result<()> {
+    stage.step("ip_hash: the same servers, the same two requests");
+    let url = stage.start_nginx("04-ip-hash.conf").await?;
+    let twice = poll_twice(&Client::new("you", &url)).await?;
+    let accepted = twice.refusal.is_none();
+    stage.show(twice.seen);
+    stage.claim(
+        format!(
+            "both reach {}, and both are answered",
+            stage.name_of(twice.owner)
+        ),
+        accepted && twice.owner == twice.asked,
+    );
+    for transport in [Transport::Polling, Transport::Upgrade, Transport::WebSocket] {
+        let tally = connect_one_by_one(&url, transport, 30).await;
+        stage.claim(
+            format!(
+                "of 30 clients with {transport}, {} connect",
+                tally.connected
+            ),
+            tally.connected == 30,
+        );
+    }
+    Ok(())
+}
+
+async fn one_subnet_is_one_client(stage: &Stage) -> Result<()> {
+    stage.step("The first limit: only the first three octets of an address count");
+    let url = stage.nginx_url()?;
+    let servers = stage.server_addresses();
+    let mut as_computed = true;
+    for (crowd, name) in [
+        (Crowd::OneSubnet, "254 addresses, 10.0.0.1 to 10.0.0.254"),
+        (Crowd::Spread, "254 addresses, 10.0.1.1 to 10.0.254.1"),
+    ] {
+        let asked = servers_of(&url, crowd, 254).await?;
+        as_computed &= asked
+            .iter()
+            .all(|(address, server)| *server == Some(servers[ip_hash(*address, servers.len())]));
+        let counts: Vec<_> = servers
+            .iter()
+            .map(|server| {
+                asked
+                    .iter()
+                    .filter(|(_, asked)| *asked == Some(*server))
+                    .count()
+            })
+            .collect();
+        let used = counts.iter().filter(|count| **count > 0).count();
+        stage.claim(
+            format!(
+                "{name}: A has {}, B {}, C {}",
+                counts[0], counts[1], counts[2]
+            ),
+            used == if crowd == Crowd::OneSubnet { 1 } else { 3 },
+        );
+    }
+    stage.claim(
+        "nginx chose as the arithmetic says, for each of the 508 (ip_hash in src/lib.rs)",
+        as_computed,
+    );
+    stage
+        .note("So everyone in one office is one server's burden, and everyone behind one NAT too.");
+    Ok(())
+}
+
+async fn a_dead_server_takes_its_sessions(stage: &mut Stage) -> Result<()> {
+    stage.step("The second limit: 12 clients are connected, and server A dies");
+    let url = stage.nginx_url()?;
+    let a = stage.server_addresses().first().copied();
+    let (members, _) = gather(&url, Crowd::Spread, 12, Transport::Upgrade, false).await;
+    let connected = members.len();
+    let (lost, kept): (Vec<_>, Vec<_>) = members
+        .into_iter()
+        .partition(|member| member.socket.owner == a);
+
+    stage.kill_server('A').await?;
+    let mut moved = 0;
+    let broken = lost.len();
+    for mut member in lost {
+        let (old_id, ended) = (member.socket.id.clone(), member.socket.ends(PATIENCE).await);
+        let client = Client::at("you", &url, member.address);
+        if let Ok(again) = lab::Socket::connect(&client, Transport::Upgrade, None).await {
+            moved += usize::from(ended && again.owner != a && again.id != old_id);
+        }
+    }
+    let mut undisturbed = 0;
+    for member in &kept {
+        undisturbed += usize::from(member.socket.emit("message", &"still here".into()).is_ok());
+    }
+    stage.claim(
+        format!(
+            "the {broken} sessions of A are gone, the {} others are not",
+            kept.len()
+        ),
+        connected == 12 && broken > 0 && undisturbed == kept.len(),
+    );
+    stage.claim(
+        format!("{moved} of {broken} connect again at once, on another server, as somebody new"),
+        moved == broken,
+    );
+    stage.start_server('A').await
+}
+
+/// How the clients of a crowd are told apart, or not.
+struct Method {
+    name: &'static str,
+    config: &'static str,
+    transport: Transport,
+    cookies: bool,
+    /// What must come of it: do clients connect, and how many servers does each crowd use?
+    connects: bool,
+    servers: [Servers; 3],
+}
+
+/// How many servers a crowd uses.
+#[derive(Clone, Copy)]
+enum Servers {
+    One,
+    Several,
+    /// Nobody connects.
+    None,
+}
+
+async fn methods_and_crowds(stage: &mut Stage) -> Result<()> {
+    use Servers::{None, One, Several};
+    const CLIENTS: u8 = 30;
+    let method = |name, config, connects, servers| Method {
+        name,
+        config,
+        transport: Transport::Upgrade,
+        cookies: false,
+        connects,
+        servers,
+    };
+    let methods = [
+        method("round robin", "03-websocket.conf", false, [None; 3]),
+        method("least_conn", "04-least-conn.conf", false, [None; 3]),
+        method("ip_hash", "04-ip-hash.conf", true, [One, One, Several]),
+        method(
+            "hash $remote_addr",
+            "04-consistent-hash.conf",
+            true,
+            [One, Several, Several],
+        ),
+        Method {
+            cookies: true,
+            ..method("cookie", "04-cookie.conf", true, [Several; 3])
+        },
+        Method {
+            transport: Transport::WebSocket,
+            ..method("WebSocket only", "03-websocket.conf", true, [Several; 3])
+        },
+    ];
+    stage.step("Which method serves which crowd: connected of 30, and on A/B/C");
+    stage.note(format!(
+        "{:20}{:18}{:18}{}",
+        "", "one address", "one /24", "30 different /24s"
+    ));
+    let mut misfits = BTreeSet::new();
+    for method in &methods {
+        let url = stage.switch_nginx(method.config).await?;
+        let mut line = format!("{:20}", method.name);
+        for (crowd, expected) in [Crowd::OneAddress, Crowd::OneSubnet, Crowd::Spread]
+            .into_iter()
+            .zip(method.servers)
+        {
+            let (members, failed) =
+                gather(&url, crowd, CLIENTS, method.transport, method.cookies).await;
+            let spread = spread(&members);
+            let fits = match expected {
+                One => spread.len() == 1,
+                Several => spread.len() > 1,
+                None => spread.is_empty(),
+            };
+            if !fits || method.connects != (failed == 0) {
+                misfits.insert(method.name);
+            }
+            let counts: Vec<_> = stage
+                .server_addresses()
+                .iter()
+                .map(|server| spread.get(server).copied().unwrap_or(0).to_string())
+                .collect();
+            let cell = format!("{:2}  {}", members.len(), counts.join("/"));
+            line.push_str(&format!("{cell:18}"));
+        }
+        stage.note(line.trim_end());
+    }
+    for method in &methods {
+        stage.claim(method.claim(), !misfits.contains(method.name));
+    }
+    Ok(())
+}
+
+impl Method {
+    fn claim(&self) -> &'static str {
+        match self.name {
+            "round robin" => "round robin: nobody connects",
+            "least_conn" => "least_conn: nobody either; it looks at servers, not at clients",
+            "ip_hash" => "ip_hash: everybody connects; one address or one /24 is one server",
+            "hash $remote_addr" => "hash $remote_addr: a /24 is spread; one address is one server",
+            "cookie" => "cookie: even one address is spread, for clients that keep cookies",
+            _ => "WebSocket only: spread without stickiness, for clients that can",
+        }
+    }
+}

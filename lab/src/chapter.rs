@@ -1,0 +1,203 @@
+//! A chapter's `main`: server, stage, or other program.
+
+use std::{collections::HashMap, env, future::Future, pin::Pin, process::ExitCode};
+
+use anyhow::{Context, Result};
+use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum, error::ErrorKind};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    event::Event,
+    journal::Journal,
+    ports::Ports,
+    stage::{PROGRAM, Stage},
+};
+
+/// The command line of every chapter's stage.
+#[derive(Parser)]
+struct Options {
+    /// Say claim by claim what held and exit, 0 if all did and 1 if not.
+    #[arg(long)]
+    check: bool,
+    /// The article's ports (8000, 8001, … for servers, 3000 for nginx), or free ones.
+    #[arg(long, value_enum, value_name = "WHICH", default_value = "article")]
+    ports: Which,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Which {
+    Article,
+    Auto,
+}
+
+/// One chapter, ready to run.
+pub struct Chapter {
+    title: &'static str,
+    server: Box<dyn FnOnce() -> Running>,
+    programs: HashMap<&'static str, Box<dyn FnOnce() -> Running>>,
+}
+
+type Running = Pin<Box<dyn Future<Output = Result<()>>>>;
+
+impl Chapter {
+    /// A chapter and its server, which reads its port from `PORT`.
+    pub fn new<F>(title: &'static str, server: impl FnOnce() -> F + 'static) -> Self
+    where
+        F: Future<Output = Result<()>> + 'static,
+    {
+        Self {
+            title,
+            server: Box::new(|| Box::pin(server())),
+            programs: HashMap::new(),
+        }
+    }
+
+    /// Another program of the chapter, which [`Stage::start_program`] starts by its name.
+    #[must_use]
+    pub fn with_program<F>(
+        mut self,
+        name: &'static str,
+        program: impl FnOnce() -> F + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<()>> + 'static,
+    {
+        self.programs.insert(name, Box::new(|| Box::pin(program())));
+        self
+    }
+
+    /// Runs what the environment and the command line ask for.
+    ///
+    /// The exit code is 0 if all went well (with `--check`: if all claims held), 1 if
+    /// not, 2 for a command line that makes no sense. An error is one sentence.
+    pub fn run(self, lesson: impl AsyncFnOnce(&mut Stage) -> Result<()>) -> ExitCode {
+        let options = match Options::command()
+            .about(self.title)
+            .after_help("PORT=8000 in the environment makes this one server of the stage.")
+            .try_get_matches()
+            .and_then(|matches| Options::from_arg_matches(&matches))
+        {
+            Ok(options) => options,
+            Err(usage) => {
+                // Help goes to stdout and is no error; nobody may be there to read either.
+                let _unread = usage.print();
+                return ExitCode::from(u8::from(usage.use_stderr()) * 2);
+            }
+        };
+        if options.is_given() && env::var_os("PORT").is_some() {
+            return usage_error(
+                "PORT makes this one server, and the command line is the stage's: unset PORT, or leave the options out",
+            );
+        }
+        // One Node process is one thread, and that is the article's premise.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let outcome = match runtime {
+            Ok(runtime) => {
+                let outcome = runtime.block_on(self.choose(&options, lesson));
+                // A build of nginx that was interrupted need not be waited for.
+                runtime.shutdown_background();
+                outcome
+            }
+            Err(error) => Err(error.into()),
+        };
+        outcome.unwrap_or_else(|error| {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        })
+    }
+
+    async fn choose(
+        mut self,
+        options: &Options,
+        lesson: impl AsyncFnOnce(&mut Stage) -> Result<()>,
+    ) -> Result<ExitCode> {
+        if let Some(program) = env::var(PROGRAM)
+            .ok()
+            .and_then(|name| self.programs.remove(name.as_str()))
+        {
+            program().await?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        if env::var_os("PORT").is_some() {
+            (self.server)().await?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        self.play(options, lesson).await
+    }
+
+    /// Brings the stage up, runs the lesson on it, and takes it down again.
+    async fn play(
+        &self,
+        options: &Options,
+        lesson: impl AsyncFnOnce(&mut Stage) -> Result<()>,
+    ) -> Result<ExitCode> {
+        // Listened for before anything is started.
+        let interrupted = interrupted()?;
+        tokio::pin!(interrupted);
+        let journal = Journal::default();
+        let ports = match options.ports {
+            Which::Article => Ports::Article,
+            Which::Auto => Ports::auto()?,
+        };
+        let mut stage = Stage::new(ports, options.check, journal.clone())?;
+        journal.record(Event::Chapter {
+            title: self.title.to_owned(),
+        });
+
+        let played = async {
+            lesson(&mut stage).await?;
+            let (held, claims) = journal.claims();
+            if options.check {
+                journal.record(Event::Note {
+                    text: format!("\n{held} of {claims} claims held"),
+                });
+                return Ok(if held == claims {
+                    ExitCode::SUCCESS
+                } else {
+                    ExitCode::FAILURE
+                });
+            }
+            std::future::pending().await
+        };
+        let outcome = tokio::select! {
+            outcome = played => outcome,
+            // Ctrl-C is how a stage that stays up is meant to end; a check was not done.
+            () = &mut interrupted => Ok(ExitCode::from(u8::from(options.check))),
+            () = journal.reader_gone() => Ok(ExitCode::FAILURE),
+        };
+        stage.stop().await;
+        outcome
+    }
+}
+
+impl Options {
+    fn is_given(&self) -> bool {
+        self.check || matches!(self.ports, Which::Auto)
+    }
+}
+
+fn usage_error(sentence: &str) -> ExitCode {
+    // Nobody may be there to read it.
+    let _unread = Options::command()
+        .error(ErrorKind::ArgumentConflict, sentence)
+        .print();
+    ExitCode::from(2)
+}
+
+/// Ready once Ctrl-C, SIGTERM or the end of the terminal has arrived.
+fn interrupted() -> Result<impl Future<Output = ()>> {
+    let mut signals = Vec::new();
+    for kind in [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ] {
+        signals.push(signal(kind).context("signals cannot be listened for")?);
+    }
+    Ok(async move {
+        let arrivals = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
+        futures_util::future::select_all(arrivals).await;
+    })
+}

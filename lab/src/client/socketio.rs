@@ -1,0 +1,365 @@
+//! Socket.IO, protocol 5: events over an Engine.IO session.
+//!
+//! Source: the protocol's specification, <https://socket.io/docs/v4/socket-io-protocol/>.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::timeout,
+};
+
+use super::{Client, Error, PATIENCE, Packet, Polling, WebSocket, lock};
+
+/// The client's setting `transports`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// `transports: ["polling"]`.
+    Polling,
+    /// `transports: ["websocket"]`.
+    WebSocket,
+    /// The default, `["polling", "websocket"]`: begins with polling, then upgrades.
+    Upgrade,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Polling => "polling",
+            Self::WebSocket => "websocket",
+            Self::Upgrade => "default",
+        })
+    }
+}
+
+/// A connected Socket.IO client of the namespace `/`. Dropping it breaks the connection.
+pub struct Socket {
+    /// `socket.id`, as the server calls this connection.
+    pub id: String,
+    /// The server that holds the session, where nginx says which one it is.
+    pub owner: Option<SocketAddr>,
+    outgoing: mpsc::UnboundedSender<Packet>,
+    events: mpsc::UnboundedReceiver<(String, Value)>,
+    acks: Acks,
+    carrier: JoinHandle<()>,
+}
+
+/// Who waits for the acknowledgement with which number.
+type Acks = Arc<Mutex<HashMap<u64, oneshot::Sender<Value>>>>;
+
+/// The session, on whichever transport carries it.
+enum Session {
+    Polling(Polling),
+    WebSocket(WebSocket),
+}
+
+impl Socket {
+    /// Connects, and is done when the server has said so (`40{"sid":…}`).
+    ///
+    /// `auth` is the handshake's payload: who the client says it is.
+    ///
+    /// # Errors
+    /// When a request is refused, a connection breaks, or it takes too long.
+    pub async fn connect(
+        client: &Client,
+        transport: Transport,
+        auth: Option<&Value>,
+    ) -> Result<Self, Error> {
+        timeout(PATIENCE, Self::try_connect(client, transport, auth))
+            .await
+            .unwrap_or(Err(Error::TooSlow))
+    }
+
+    async fn try_connect(
+        client: &Client,
+        transport: Transport,
+        auth: Option<&Value>,
+    ) -> Result<Self, Error> {
+        let hello = Packet::Message(match auth {
+            Some(auth) => format!("0{auth}"),
+            None => "0".to_owned(),
+        });
+        let (session, id, owner) = match transport {
+            Transport::WebSocket => {
+                let mut socket = WebSocket::open(client, None).await?;
+                match socket.receive().await? {
+                    Packet::Open(_) => {}
+                    other => return Err(Error::Unexpected(format!("no open packet: {other}"))),
+                }
+                socket.send(&hello).await?;
+                let id = welcome_over_websocket(&mut socket).await?;
+                let owner = socket.owner;
+                (Session::WebSocket(socket), id, owner)
+            }
+            Transport::Polling | Transport::Upgrade => {
+                let polling = Polling::open(client).await?;
+                polling.send(&hello).await?;
+                let id = welcome_over_polling(&polling).await?;
+                let owner = polling.owner;
+                if transport == Transport::Upgrade
+                    && polling.open.upgrades.iter().any(|to| to == "websocket")
+                {
+                    (
+                        Session::WebSocket(upgrade(client, &polling).await?),
+                        id,
+                        owner,
+                    )
+                } else {
+                    (Session::Polling(polling), id, owner)
+                }
+            }
+        };
+        let (outgoing, to_send) = mpsc::unbounded_channel();
+        let (heard, events) = mpsc::unbounded_channel();
+        let acks = Acks::default();
+        let ears = Ears {
+            outgoing: outgoing.clone(),
+            heard,
+            acks: Arc::clone(&acks),
+        };
+        let carrier = tokio::spawn(async move {
+            // How a session ends shows in the record and to whoever waits for an event.
+            let _how_it_ended = match session {
+                Session::Polling(polling) => carry_polling(polling, to_send, ears).await,
+                Session::WebSocket(socket) => carry_websocket(socket, to_send, ears).await,
+            };
+        });
+        Ok(Self {
+            id,
+            owner,
+            outgoing,
+            events,
+            acks,
+            carrier,
+        })
+    }
+
+    /// Sends an event with one argument.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn emit(&self, event: &str, argument: &Value) -> Result<(), Error> {
+        self.send(format!("2{}", serde_json::json!([event, argument])))
+    }
+
+    /// Sends an event and waits for the server's acknowledgement.
+    ///
+    /// # Errors
+    /// When the connection is gone, or there is no acknowledgement in time.
+    pub async fn ask(&self, event: &str, argument: &Value) -> Result<Value, Error> {
+        let (acknowledged, answer) = oneshot::channel();
+        let number = {
+            let mut acks = lock(&self.acks);
+            let number = (0..).find(|number| !acks.contains_key(number)).unwrap_or(0);
+            acks.insert(number, acknowledged);
+            number
+        };
+        self.send(format!("2{number}{}", serde_json::json!([event, argument])))?;
+        timeout(PATIENCE, answer)
+            .await
+            .map_err(|_| Error::TooSlow)?
+            .map_err(|_| gone())
+    }
+
+    /// Waits for an event of that name; others are passed over. `None` if it does not
+    /// come within the given time, or the connection is gone.
+    pub async fn hear(&mut self, event: &str, within: Duration) -> Option<Value> {
+        timeout(within, async {
+            loop {
+                let (name, argument) = self.events.recv().await?;
+                if name == event {
+                    return Some(argument);
+                }
+            }
+        })
+        .await
+        .ok()
+        .flatten()
+    }
+
+    /// Waits for the session's end. Returns whether it came within the given time.
+    pub async fn ends(&mut self, within: Duration) -> bool {
+        timeout(within, async {
+            while self.events.recv().await.is_some() {}
+        })
+        .await
+        .is_ok()
+    }
+
+    fn send(&self, message: String) -> Result<(), Error> {
+        self.outgoing
+            .send(Packet::Message(message))
+            .map_err(|_| gone())
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.carrier.abort();
+    }
+}
+
+fn gone() -> Error {
+    Error::Unexpected("the session has ended".to_owned())
+}
+
+/// Waits for the namespace's welcome, `40{"sid":…}`, and answers pings meanwhile.
+async fn welcome_over_polling(polling: &Polling) -> Result<String, Error> {
+    loop {
+        let mut id = None;
+        for packet in polling.poll().await? {
+            match packet {
+                Packet::Ping(_) => polling.send(&Packet::Pong(String::new())).await?,
+                Packet::Message(message) => id = Some(welcome(&message)?),
+                _ => {}
+            }
+        }
+        if let Some(id) = id {
+            return Ok(id);
+        }
+    }
+}
+
+async fn welcome_over_websocket(socket: &mut WebSocket) -> Result<String, Error> {
+    loop {
+        match socket.receive().await? {
+            Packet::Ping(_) => socket.send(&Packet::Pong(String::new())).await?,
+            Packet::Message(message) => return welcome(&message),
+            _ => {}
+        }
+    }
+}
+
+/// The socket's ID in a connect packet; a connect error is said as it is.
+fn welcome(message: &str) -> Result<String, Error> {
+    let unexpected = || Error::Unexpected(format!("not the namespace's welcome: {message}"));
+    let payload: Value = message
+        .strip_prefix('0')
+        .and_then(|json| serde_json::from_str(json).ok())
+        .ok_or_else(unexpected)?;
+    let id = payload["sid"].as_str().ok_or_else(unexpected)?;
+    Ok(id.to_owned())
+}
+
+/// Moves a session from polling to a WebSocket, as the specification's section "Upgrade" says.
+async fn upgrade(client: &Client, polling: &Polling) -> Result<WebSocket, Error> {
+    let mut socket = WebSocket::open(client, Some(&polling.open.sid)).await?;
+    socket.send(&Packet::Ping("probe".to_owned())).await?;
+    // The client keeps polling until the probe is answered. The poll that is held then
+    // ends with a noop, and nothing is lost in between.
+    let mut probed = false;
+    while !probed {
+        let poll = polling.poll();
+        tokio::pin!(poll);
+        let packets = loop {
+            tokio::select! {
+                packets = &mut poll => break packets?,
+                packet = socket.receive(), if !probed => match packet? {
+                    Packet::Pong(data) if data == "probe" => probed = true,
+                    other => return Err(Error::Unexpected(format!("no answer to the probe: {other}"))),
+                },
+            }
+        };
+        for packet in packets {
+            if let Packet::Ping(_) = packet {
+                polling.send(&Packet::Pong(String::new())).await?;
+            }
+        }
+    }
+    socket.send(&Packet::Upgrade).await?;
+    Ok(socket)
+}
+
+/// Where a session's packets go.
+struct Ears {
+    outgoing: mpsc::UnboundedSender<Packet>,
+    heard: mpsc::UnboundedSender<(String, Value)>,
+    acks: Acks,
+}
+
+impl Ears {
+    fn hear(&self, packet: Packet) {
+        match packet {
+            Packet::Ping(_) => {
+                // Closed only when nobody sends any more, the carrier included.
+                let _sent = self.outgoing.send(Packet::Pong(String::new()));
+            }
+            Packet::Message(message) => self.hear_message(&message),
+            _ => {}
+        }
+    }
+
+    fn hear_message(&self, message: &str) {
+        let Some((kind, rest)) = message.split_at_checked(1) else {
+            return;
+        };
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        let (number, json) = rest.split_at(digits);
+        let Ok(Value::Array(mut arguments)) = serde_json::from_str(json) else {
+            return;
+        };
+        match kind {
+            "2" if !arguments.is_empty() => {
+                if let Value::String(name) = arguments.remove(0) {
+                    let argument = arguments.into_iter().next().unwrap_or(Value::Null);
+                    // Nobody listens once the socket is dropped.
+                    let _unheard = self.heard.send((name, argument));
+                }
+            }
+            "3" => {
+                if let Some(waiting) = number
+                    .parse()
+                    .ok()
+                    .and_then(|number: u64| lock(&self.acks).remove(&number))
+                {
+                    let answer = arguments.into_iter().next().unwrap_or(Value::Null);
+                    let _gave_up_waiting = waiting.send(answer);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+async fn carry_polling(
+    polling: Polling,
+    mut to_send: mpsc::UnboundedReceiver<Packet>,
+    ears: Ears,
+) -> Result<(), Error> {
+    loop {
+        let poll = polling.poll();
+        tokio::pin!(poll);
+        let packets = loop {
+            tokio::select! {
+                packets = &mut poll => break packets?,
+                Some(packet) = to_send.recv() => polling.send(&packet).await?,
+            }
+        };
+        for packet in packets {
+            ears.hear(packet);
+        }
+    }
+}
+
+async fn carry_websocket(
+    mut socket: WebSocket,
+    mut to_send: mpsc::UnboundedReceiver<Packet>,
+    ears: Ears,
+) -> Result<(), Error> {
+    loop {
+        tokio::select! {
+            packet = socket.receive() => ears.hear(packet?),
+            Some(packet) = to_send.recv() => socket.send(&packet).await?,
+        }
+    }
+}

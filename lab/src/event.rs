@@ -1,0 +1,207 @@
+//! What is observed, as one typed list.
+//!
+//! An experiment returns events, the stage adds its own (a server is up, nginx
+//! forwarded a request), and every view (terminal, page, snapshot) is a rendering
+//! of that one list.
+
+use std::{fmt, net::SocketAddr, time::Duration};
+
+use serde::{Serialize, Serializer};
+
+/// A part of the stage: a process that the stage started or uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// One of the servers, by its letter: `A`, `B`, …
+    Server(char),
+    /// nginx.
+    Nginx,
+    /// Redis, or the pub/sub server that stands in for it.
+    Redis,
+    /// Any other program, by its name: `subscriber`, `emit`, …
+    Program(&'static str),
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server(letter) => write!(f, "{letter}"),
+            Self::Nginx => write!(f, "nginx"),
+            Self::Redis => write!(f, "Redis"),
+            Self::Program(name) => write!(f, "{name}"),
+        }
+    }
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// A chapter begins.
+    Chapter {
+        /// Its number and its question.
+        title: String,
+    },
+    /// The lesson turns to its next experiment.
+    Step {
+        /// What is about to be tried.
+        title: String,
+    },
+    /// The lesson says how to read what was seen.
+    Note {
+        /// One or more lines.
+        text: String,
+    },
+    /// The lesson claims something, and what was seen agrees or does not.
+    Claim {
+        /// The claim, as a sentence.
+        text: String,
+        /// Whether what was seen agrees.
+        held: bool,
+    },
+    /// A part is there and answers.
+    Up {
+        /// Which one.
+        part: Part,
+        /// Its process, where it has one of its own.
+        pid: Option<u32>,
+        /// Which program it is and where it listens.
+        detail: String,
+    },
+    /// A part is gone.
+    Down {
+        /// Which one.
+        part: Part,
+        /// What ended it.
+        how: String,
+    },
+    /// A part wrote a line to its console.
+    Said {
+        /// Which one.
+        part: Part,
+        /// The line, without its end.
+        line: String,
+    },
+    /// A client sent a request and had an answer (or none).
+    Exchange(Exchange),
+    /// A client sent or received a WebSocket frame.
+    Frame {
+        /// Who.
+        client: String,
+        /// Sent by the client, or received.
+        sent: bool,
+        /// The text of the frame: an Engine.IO packet.
+        text: String,
+    },
+    /// nginx finished a request that it had passed on: a line of its access log.
+    Forwarded(Forwarded),
+    /// A user wrote to another, and the message arrived or did not.
+    Message {
+        /// Who wrote.
+        from: String,
+        /// To whom.
+        to: String,
+        /// What.
+        text: String,
+        /// Whether it arrived within the time given to it.
+        arrived: bool,
+    },
+}
+
+/// An HTTP request and its answer, as the client saw them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Exchange {
+    /// Who asked.
+    pub client: String,
+    /// `GET` or `POST`.
+    pub method: &'static str,
+    /// Path and query.
+    pub target: String,
+    /// The request's body, if it has one.
+    pub sent: String,
+    /// The servers that nginx asked, in order, from its header `X-Upstream`; the
+    /// last one answered. Empty without nginx in between.
+    pub tried: Vec<SocketAddr>,
+    /// The answer's status, or what came instead of an answer.
+    pub outcome: Result<Answered, String>,
+    /// From the first byte sent to the last one received.
+    #[serde(serialize_with = "milliseconds")]
+    pub took: Duration,
+}
+
+/// Status and body of an answer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Answered {
+    /// The HTTP status code.
+    pub status: u16,
+    /// The body, as text.
+    pub body: String,
+}
+
+/// A line of nginx's access log (`log_format lab` in `nginx/include/http.conf`).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Forwarded {
+    /// The client's address, after `X-Forwarded-For`.
+    pub client: String,
+    /// Method, path and query, protocol.
+    pub request: String,
+    /// The status sent to the client.
+    pub status: u16,
+    /// The servers asked, in order.
+    pub tried: Vec<SocketAddr>,
+    /// Seconds from the first byte received to the last one sent.
+    pub seconds: f64,
+}
+
+impl Forwarded {
+    /// Reads a line of the access log; `None` for any other line.
+    pub fn parse(line: &str) -> Option<Self> {
+        let (client, rest) = line.strip_prefix("access ")?.split_once(" \"")?;
+        let (request, rest) = rest.split_once("\" ")?;
+        let mut fields = rest.splitn(3, ' ');
+        Some(Self {
+            client: client.to_owned(),
+            request: request.to_owned(),
+            status: fields.next()?.parse().ok()?,
+            seconds: fields.next()?.parse().ok()?,
+            tried: upstreams(fields.next()?),
+        })
+    }
+}
+
+/// The addresses in a value of nginx's `$upstream_addr`: `127.0.0.1:8000, 127.0.0.1:8001`.
+///
+/// The name of the upstream, which stands there when no server could be asked, is no address.
+pub(crate) fn upstreams(value: &str) -> Vec<SocketAddr> {
+    value
+        .split([',', ' '])
+        .filter_map(|address| address.parse().ok())
+        .collect()
+}
+
+fn milliseconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64() * 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Forwarded;
+
+    #[test]
+    fn a_line_of_the_access_log_is_read_whole() {
+        let line =
+            r#"access 10.0.0.1 "GET /?a=1 HTTP/1.1" 200 0.004 127.0.0.1:8001, 127.0.0.1:8002"#;
+        let seen = Forwarded::parse(line).unwrap();
+        assert_eq!(seen.client, "10.0.0.1");
+        assert_eq!(seen.request, "GET /?a=1 HTTP/1.1");
+        assert_eq!(seen.status, 200);
+        assert_eq!(seen.tried.len(), 2);
+    }
+
+    #[test]
+    fn no_server_asked_and_no_line_of_the_log_are_told_apart() {
+        let none = Forwarded::parse(r#"access ::1 "GET / HTTP/1.1" 502 0.000 nodes"#).unwrap();
+        assert!(none.tried.is_empty());
+        assert_eq!(Forwarded::parse("nginx: [emerg] bind() failed"), None);
+    }
+}

@@ -1,0 +1,46 @@
+//! The bench on which the chapters stand.
+//!
+//! A chapter's binary is three things. With `PORT` set it is one server. Otherwise it
+//! is the stage: it starts copies of itself as servers, nginx and Redis, and runs the
+//! chapter's lesson on them. And it may be one of the chapter's other programs, such as
+//! a subscriber, when the stage starts it so.
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//!
+//! use lab::{Chapter, Result, Stage};
+//!
+//! fn main() -> ExitCode {
+//!     Chapter::new("Chapter 0 · an example", server).run(lesson)
+//! }
+//!
+//! async fn server() -> Result<()> {
+//!     println!("Server running on {} port", std::env::var("PORT")?);
+//!     Ok(())
+//! }
+//!
+//! async fn lesson(stage: &mut Stage) -> Result<()> {
+//!     stage.start_servers(3, &[]).await?;
+//!     stage.claim("three servers run", stage.server_addresses().len() == 3);
+//!     Ok(())
+//! }
+//! ```
+
+mod chapter;
+pub mod client;
+pub mod event;
+mod journal;
+mod nginx;
+mod ports;
+mod process;
+mod redis;
+mod rewrite;
+mod server;
+mod stage;
+mod view;
+
+pub use anyhow::Result;
+pub use chapter::Chapter;
+pub use client::{Client, Socket, Transport};
+pub use event::Event;
+pub use stage::{Program, Stage};

@@ -1,0 +1,208 @@
+//! Child processes that cannot outlive the stage.
+//!
+//! Each child leads a process group of its own, and in that group sits a guard: a
+//! shell that does nothing but read from a pipe whose only writer is the stage. When
+//! the stage is gone, for whatever reason (`kill -9` included), the pipe closes, and
+//! the guard kills its group: the child, the child's own children, and itself.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io,
+    path::Path,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    process::{Child, ChildStdin, Command},
+    sync::watch,
+    time::timeout,
+};
+
+/// What a child may take to end after SIGTERM before it is killed.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// `$1` is the folder to remove when the stage is gone, the rest is the program to become.
+///
+/// The program is `exec`ed, so that its PID is the child's; the guard goes to the
+/// background first, deaf to everything but the pipe, with none of the child's output
+/// held open. `$$` stays the first shell's PID in a subshell: the ID of the group.
+const GUARD: &str = r#"
+exec 3<&0 </dev/null
+(
+    trap '' INT TERM HUP
+    while read -r _; do :; done <&3
+    rm -rf -- "$1"
+    kill -s KILL -- -$$
+) >/dev/null 2>&1 &
+exec 3<&-
+shift
+exec "$@"
+"#;
+
+/// How to start a program.
+pub(crate) struct Spec<'a> {
+    program: &'a OsStr,
+    arguments: Vec<OsString>,
+    environment: Vec<(String, String)>,
+}
+
+impl<'a> Spec<'a> {
+    pub(crate) fn new(program: &'a (impl AsRef<OsStr> + ?Sized)) -> Self {
+        Self {
+            program: program.as_ref(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+        }
+    }
+
+    pub(crate) fn arguments<A: Into<OsString>>(
+        mut self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    pub(crate) fn environment(mut self, name: &str, value: impl ToString) -> Self {
+        self.environment.push((name.to_owned(), value.to_string()));
+        self
+    }
+}
+
+/// A running child. Dropping it kills it and everything it started.
+pub(crate) struct Process {
+    pid: Pid,
+    exit: watch::Receiver<Option<ExitStatus>>,
+    /// The guard's pipe. Never written to: that it is open says that the stage lives.
+    _leash: ChildStdin,
+}
+
+impl Process {
+    /// Starts a program; `said` is called with each line that it writes.
+    ///
+    /// `scratch` is the stage's folder of temporary files, which the guard removes if
+    /// the stage cannot.
+    pub(crate) fn spawn(
+        spec: &Spec<'_>,
+        scratch: &Path,
+        said: impl Fn(String) + Clone + Send + 'static,
+    ) -> Result<Self> {
+        let mut child = Command::new("sh")
+            .args(["-c", GUARD, "guard"])
+            .arg(scratch)
+            .arg(spec.program)
+            .args(&spec.arguments)
+            .envs(spec.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // Ctrl-C goes to the terminal's foreground group: the stage alone, which
+            // then ends the others in order.
+            .process_group(0)
+            .spawn()
+            .context("no `sh` to start programs with")?;
+        let pid = child
+            .id()
+            .and_then(|pid| Pid::from_raw(pid.cast_signed()))
+            .context("the program ended before it began")?;
+        let leash = child.stdin.take().context("a child without stdin")?;
+        if let Some(stdout) = child.stdout.take() {
+            tokio::spawn(read_lines(stdout, said.clone()));
+        }
+        if let Some(stderr) = child.stderr.take() {
+            tokio::spawn(read_lines(stderr, said));
+        }
+        let (exited, exit) = watch::channel(None);
+        tokio::spawn(reap(child, pid, exited));
+        Ok(Self {
+            pid,
+            exit,
+            _leash: leash,
+        })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().cast_unsigned()
+    }
+
+    /// A receiver that sees the exit status once the program has ended.
+    pub(crate) fn watch_exit(&self) -> watch::Receiver<Option<ExitStatus>> {
+        self.exit.clone()
+    }
+
+    /// Sends the program, and it alone, a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
+        if self.exit.borrow().is_some() {
+            return Ok(());
+        }
+        Ok(kill_process(self.pid, signal)?)
+    }
+
+    /// Asks the program to end (SIGTERM), waits, and kills what is left of its group.
+    pub(crate) async fn stop(self) {
+        if self.signal(Signal::TERM).is_ok() {
+            let _ended_or_too_slow = timeout(PATIENCE, ended(self.exit.clone())).await;
+        }
+        self.kill().await;
+    }
+
+    /// Ends the program at once, as `kill -9` does, and its guard with it.
+    pub(crate) async fn kill(self) {
+        self.kill_group();
+        ended(self.exit.clone()).await;
+    }
+
+    fn kill_group(&self) {
+        // Once the program has ended, its group is gone too, and the ID may be a stranger's.
+        if self.exit.borrow().is_none() {
+            kill_group(self.pid);
+        }
+    }
+}
+
+/// Kills a program, all that it started, and its guard.
+fn kill_group(leader: Pid) {
+    // A group that has just gone by itself is what was wanted.
+    let _gone_already = kill_process_group(leader, Signal::KILL);
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill_group();
+    }
+}
+
+/// Waits for the program's end.
+pub(crate) async fn ended(mut exit: watch::Receiver<Option<ExitStatus>>) -> Option<ExitStatus> {
+    exit.wait_for(Option::is_some)
+        .await
+        .ok()
+        .and_then(|status| *status)
+}
+
+async fn reap(mut child: Child, pid: Pid, exited: watch::Sender<Option<ExitStatus>>) {
+    if let Ok(status) = child.wait().await {
+        // The guard is still there, so the group's ID is still this program's. Workers of
+        // an nginx that was killed would otherwise go on serving without it.
+        kill_group(pid);
+        exited.send_replace(Some(status));
+    }
+}
+
+async fn read_lines(stream: impl AsyncRead + Unpin, said: impl Fn(String)) {
+    let mut stream = BufReader::new(stream);
+    let mut line = Vec::new();
+    // By bytes: a program may write what is not UTF-8.
+    while stream
+        .read_until(b'\n', &mut line)
+        .await
+        .is_ok_and(|n| n > 0)
+    {
+        said(String::from_utf8_lossy(&line).trim_end().to_owned());
+        line.clear();
+    }
+}

@@ -1,0 +1,255 @@
+//! Redis: which one, and its life.
+
+use std::{
+    env,
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use tokio::{sync::mpsc, time::timeout};
+
+use crate::{
+    nginx::on_path,
+    ports::{Ports, loopback},
+    process::{Process, Spec, ended},
+};
+
+const PORT: u16 = 6379;
+/// How long a Redis may take to say PONG.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A Redis that answers.
+pub(crate) struct Redis {
+    /// Where it is, as `redis://…`.
+    pub(crate) url: String,
+    /// Which one it is and where it comes from, for the learner.
+    pub(crate) origin: String,
+    source: Source,
+}
+
+/// What a Redis is started from.
+enum Source {
+    /// Somebody else's: the stage uses it and leaves it alone.
+    Found,
+    /// `redis-server` or `valkey-server`, the stage's own.
+    Program {
+        program: PathBuf,
+        address: SocketAddr,
+        process: Option<Process>,
+    },
+    /// The pub/sub server of this workspace.
+    Embedded {
+        address: SocketAddr,
+        server: Option<embedded_pubsub::Server>,
+    },
+}
+
+impl Redis {
+    /// `REDIS_URL`, else whatever answers PING on 6379, else a server on `PATH`, else the
+    /// embedded pub/sub server.
+    ///
+    /// `REDIS_URL=embedded` asks for the embedded one. With free ports, the stage shares
+    /// nothing, so it does not look on 6379 either.
+    pub(crate) async fn start(ports: &Ports, scratch: &Path) -> Result<Self> {
+        let named = env::var("REDIS_URL").ok();
+        if let Some(url) = named.as_deref().filter(|url| *url != "embedded") {
+            return Self::named(url).await;
+        }
+        let embedded_only = named.is_some();
+        if !embedded_only && matches!(ports, Ports::Article) {
+            let url = with_resp3(&format!("redis://{}", loopback(PORT)));
+            if listens(loopback(PORT))
+                && let Ok(version) = ping(&url).await
+            {
+                return Ok(Self {
+                    url,
+                    origin: format!("{version}, found on port {PORT}"),
+                    source: Source::Found,
+                });
+            }
+        }
+        let address = ports.instead_of(PORT)?;
+        let url = with_resp3(&format!("redis://{address}"));
+        let program = ["redis-server", "valkey-server"]
+            .iter()
+            .find_map(|name| on_path(name))
+            .filter(|_| !embedded_only);
+        let mut redis = match program {
+            Some(program) => Self {
+                url,
+                origin: program.display().to_string(),
+                source: Source::Program {
+                    program,
+                    address,
+                    process: None,
+                },
+            },
+            None => Self {
+                url,
+                origin: "the embedded pub/sub server (pub/sub only, no keys)".to_owned(),
+                source: Source::Embedded {
+                    address,
+                    server: None,
+                },
+            },
+        };
+        redis.restart(scratch).await?;
+        if let Source::Program { program, .. } = &redis.source {
+            redis.origin = format!("{}, {}", ping(&redis.url).await?, program.display());
+        }
+        Ok(redis)
+    }
+
+    async fn named(url: &str) -> Result<Self> {
+        redis::Client::open(url).map_err(|_| {
+            anyhow!("REDIS_URL={url} is no Redis URL: it looks like redis://127.0.0.1:6379")
+        })?;
+        let resp3 = with_resp3(url);
+        let version = ping(&resp3).await.with_context(|| {
+            format!("REDIS_URL={url} does not answer: start that Redis, or unset REDIS_URL to have one found")
+        })?;
+        Ok(Self {
+            url: resp3,
+            origin: format!("{version}, from REDIS_URL"),
+            source: Source::Found,
+        })
+    }
+
+    /// Whether the stage may end it and start it again.
+    pub(crate) fn is_own(&self) -> bool {
+        !matches!(self.source, Source::Found)
+    }
+
+    pub(crate) fn pid(&self) -> Option<u32> {
+        match &self.source {
+            Source::Program { process, .. } => process.as_ref().map(Process::pid),
+            Source::Found | Source::Embedded { .. } => None,
+        }
+    }
+
+    /// The process to watch, where there is one.
+    pub(crate) fn process(&self) -> Option<&Process> {
+        match &self.source {
+            Source::Program { process, .. } => process.as_ref(),
+            Source::Found | Source::Embedded { .. } => None,
+        }
+    }
+
+    /// Ends it, as a crash would: every connection breaks.
+    pub(crate) async fn kill(&mut self) {
+        match &mut self.source {
+            Source::Found => {}
+            Source::Program { process, .. } => {
+                if let Some(process) = process.take() {
+                    process.kill().await;
+                }
+            }
+            Source::Embedded { server, .. } => {
+                if let Some(server) = server.take() {
+                    server.stop().await;
+                }
+            }
+        }
+    }
+
+    /// Starts it again on the same port; ready once it answers.
+    pub(crate) async fn restart(&mut self, scratch: &Path) -> Result<()> {
+        match &mut self.source {
+            Source::Found => {}
+            Source::Program {
+                program,
+                address,
+                process,
+            } => *process = Some(spawn(program, *address, scratch).await?),
+            Source::Embedded { address, server } => {
+                *server = Some(embedded_pubsub::Server::start(*address)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn spawn(program: &Path, address: SocketAddr, scratch: &Path) -> Result<Process> {
+    let port = address.port().to_string();
+    let (said, mut ready) = mpsc::channel(1);
+    let process = Process::spawn(
+        &Spec::new(program)
+            .arguments(["--bind", "127.0.0.1", "--port", &port])
+            // Nothing is kept: the stage uses channels, not keys.
+            .arguments(["--save", "", "--appendonly", "no", "--dir"])
+            .arguments([scratch.as_os_str()]),
+        scratch,
+        move |line| {
+            if line.contains("Ready to accept connections") {
+                // A full channel means that this was said before.
+                let _said_already = said.try_send(());
+            }
+        },
+    )?;
+    tokio::select! {
+        _ = ready.recv() => Ok(process),
+        _ = ended(process.watch_exit()) => {
+            bail!("{} ended while it started on port {port}", program.display())
+        }
+    }
+}
+
+/// The adapter listens through RESP3's push messages, so every client asks for RESP3.
+fn with_resp3(url: &str) -> String {
+    if url.contains("protocol=") {
+        return url.to_owned();
+    }
+    match url.split_once('?') {
+        Some((base, query)) => format!("{base}?protocol=resp3&{query}"),
+        None => format!("{}/?protocol=resp3", url.trim_end_matches('/')),
+    }
+}
+
+fn listens(address: SocketAddr) -> bool {
+    TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
+}
+
+/// Says PING and asks for the version: `Redis 7.0.15`.
+async fn ping(url: &str) -> Result<String> {
+    let client = redis::Client::open(url)?;
+    let asked = async {
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        let _pong: String = redis::cmd("PING").query_async(&mut connection).await?;
+        redis::cmd("INFO")
+            .arg("server")
+            .query_async::<String>(&mut connection)
+            .await
+    };
+    let info = timeout(PATIENCE, asked)
+        .await
+        .map_err(|_| anyhow!("no answer to PING within {} s", PATIENCE.as_secs()))??;
+    let field = |name: &str| {
+        info.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+    };
+    Ok(match (field("server_name"), field("valkey_version")) {
+        (Some("valkey"), Some(version)) => format!("Valkey {version}"),
+        (Some("embedded-pubsub"), _) => "an embedded pub/sub server".to_owned(),
+        _ => format!("Redis {}", field("redis_version").unwrap_or("?")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_resp3;
+
+    #[test]
+    fn resp3_is_asked_for_unless_the_url_says_otherwise() {
+        for (given, asked) in [
+            ("redis://h:1", "redis://h:1/?protocol=resp3"),
+            ("redis://h:1/", "redis://h:1/?protocol=resp3"),
+            ("redis://h:1/2", "redis://h:1/2/?protocol=resp3"),
+            ("redis://h?a=b", "redis://h?protocol=resp3&a=b"),
+            ("redis://h?protocol=resp2", "redis://h?protocol=resp2"),
+        ] {
+            assert_eq!(with_resp3(given), asked);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The servers: the chapter's own binary again, each with a `PORT`.
+
+use std::{env, net::SocketAddr, path::Path};
+
+use anyhow::{Context, Result, bail};
+use tokio::sync::mpsc;
+
+use crate::{
+    event::{Event, Part},
+    journal::Journal,
+    process::{Process, Spec, ended},
+};
+
+/// One server of the stage, running or not.
+pub(crate) struct Server {
+    pub(crate) letter: char,
+    /// The port that the article gives it, and the configs name.
+    pub(crate) article_port: u16,
+    pub(crate) address: SocketAddr,
+    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) process: Option<Process>,
+}
+
+impl Server {
+    /// Starts it; ready once it has said that it runs.
+    ///
+    /// # Errors
+    /// With the server's own last words, if it ends instead.
+    pub(crate) async fn start(&mut self, scratch: &Path, journal: &Journal) -> Result<()> {
+        let binary = env::current_exe().context("this program's own path is unknown")?;
+        let mut spec = Spec::new(&binary).environment("PORT", self.address.port());
+        for (name, value) in &self.environment {
+            spec = spec.environment(name, value);
+        }
+        let (said, mut lines) = mpsc::unbounded_channel();
+        let process = {
+            let (journal, part) = (journal.clone(), Part::Server(self.letter));
+            Process::spawn(&spec, scratch, move |line| {
+                // The receiver is gone once the server is ready.
+                let _ready_already = said.send(line.clone());
+                journal.record(Event::Said { part, line });
+            })?
+        };
+        let mut last_words = String::new();
+        loop {
+            tokio::select! {
+                biased;
+                Some(line) = lines.recv() => {
+                    if line.contains(&format!("running on {} port", self.address.port())) {
+                        journal.record(Event::Up {
+                            part: Part::Server(self.letter),
+                            pid: Some(process.pid()),
+                            detail: line,
+                        });
+                        break;
+                    }
+                    last_words = line;
+                }
+                _ = ended(process.watch_exit()) => {
+                    let last_words = lines.recv().await.unwrap_or(last_words);
+                    bail!(
+                        "server {} ended while it started: {}",
+                        self.letter,
+                        last_words.trim_start_matches("error: ")
+                    );
+                }
+            }
+        }
+        self.process = Some(process);
+        Ok(())
+    }
+
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+}

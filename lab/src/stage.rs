@@ -1,0 +1,538 @@
+//! The stage: all parts of a chapter, started, watched and stopped together.
+
+use std::{env, fs, net::SocketAddr, os::unix::fs::PermissionsExt, process::ExitStatus};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use futures_util::future::join_all;
+use tempfile::TempDir;
+use tokio::{sync::mpsc, task::AbortHandle, time::timeout};
+
+use crate::{
+    client::PATIENCE,
+    event::{Event, Part},
+    journal::Journal,
+    nginx::{Nginx, RunningNginx},
+    ports::Ports,
+    process::{Process, Spec, ended},
+    redis::Redis,
+    rewrite::Swap,
+    server::Server,
+};
+
+/// The article's port of the first server; the others follow.
+const FIRST_SERVER: u16 = 8000;
+/// The article's port of nginx.
+const NGINX: u16 = 3000;
+
+/// The environment variable that makes a chapter's binary one of its other programs.
+pub(crate) const PROGRAM: &str = "LAB_PROGRAM";
+
+/// What a chapter runs on: servers, nginx, Redis, and the list of what was observed.
+///
+/// Whatever it started ends with it.
+pub struct Stage {
+    journal: Journal,
+    ports: Ports,
+    // Before `scratch`, since fields are dropped in order: first the processes, then
+    // the folder that they use.
+    nginx: Option<(RunningNginx, AbortHandle)>,
+    servers: Vec<Server>,
+    redis: Option<Redis>,
+    scratch: TempDir,
+    nginx_found: Option<Nginx>,
+    nginx_address: Option<SocketAddr>,
+    watchers: Vec<(Part, AbortHandle)>,
+    checks: bool,
+}
+
+impl Stage {
+    pub(crate) fn new(ports: Ports, checks: bool, journal: Journal) -> Result<Self> {
+        let scratch = tempfile::Builder::new()
+            .prefix("socket-lab-")
+            .tempdir()
+            .context("no temporary folder can be made")?;
+        // Started by root, nginx lets its workers be `nobody`, who must get in too.
+        fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755))?;
+        Ok(Self {
+            journal,
+            ports,
+            nginx: None,
+            servers: Vec::new(),
+            redis: None,
+            scratch,
+            nginx_found: None,
+            nginx_address: None,
+            watchers: Vec::new(),
+            checks,
+        })
+    }
+
+    // ---- what the lesson says ------------------------------------------------------
+
+    /// Turns to the next experiment.
+    pub fn step(&self, title: &str) {
+        self.journal.record(Event::Step {
+            title: title.to_owned(),
+        });
+    }
+
+    /// Says how to read what was seen.
+    pub fn note(&self, text: impl Into<String>) {
+        self.journal.record(Event::Note { text: text.into() });
+    }
+
+    /// Claims something, and says whether what was seen agrees.
+    pub fn claim(&self, text: impl Into<String>, held: bool) {
+        self.journal.record(Event::Claim {
+            text: text.into(),
+            held,
+        });
+    }
+
+    /// Shows what an experiment observed.
+    pub fn show(&self, seen: Vec<Event>) {
+        for event in seen {
+            self.journal.record(event);
+        }
+    }
+
+    /// Says what to try by hand. The stage stays up for it, unless it only checks.
+    pub fn try_by_hand(&self, text: impl Into<String>) {
+        if !self.checks {
+            self.step("The stage stays up until Ctrl-C. Try by hand, in a second terminal:");
+            self.note(text);
+            self.note("");
+            self.journal.show_all();
+        }
+    }
+
+    // ---- servers ---------------------------------------------------------------------
+
+    /// Starts servers until there are `count`: A on 8000, B on 8001, and so on.
+    ///
+    /// `environment` is set for each of them, beside `PORT`.
+    ///
+    /// # Errors
+    /// When a port is in use, or a server ends while it starts.
+    pub async fn start_servers(&mut self, count: u8, environment: &[(&str, &str)]) -> Result<()> {
+        for index in 0..count {
+            let letter = char::from(b'A' + index);
+            if self.servers.iter().any(|server| server.letter == letter) {
+                continue;
+            }
+            let article_port = FIRST_SERVER + u16::from(index);
+            let address = self.ports.instead_of(article_port)?;
+            self.journal.introduce(letter, address);
+            self.servers.push(Server {
+                letter,
+                article_port,
+                address,
+                environment: environment
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                    .collect(),
+                process: None,
+            });
+            self.start_server(letter).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts a server that has ended, on its old port.
+    ///
+    /// # Errors
+    /// When its port is in use by now, or it ends while it starts.
+    pub async fn start_server(&mut self, letter: char) -> Result<()> {
+        let (scratch, journal) = (self.scratch.path().to_owned(), self.journal.clone());
+        let server = self.server_mut(letter)?;
+        server.start(&scratch, &journal).await?;
+        let process = server.process.as_ref().context("the server just started")?;
+        let watcher = watch(Part::Server(letter), process, &journal);
+        self.watchers.push((Part::Server(letter), watcher));
+        Ok(())
+    }
+
+    /// Kills a server, as `kill -9` does.
+    ///
+    /// # Errors
+    /// When there is no such server.
+    pub async fn kill_server(&mut self, letter: char) -> Result<()> {
+        self.unwatch(Part::Server(letter));
+        let server = self.server_mut(letter)?;
+        if let Some(process) = server.process.take() {
+            let pid = process.pid();
+            process.kill().await;
+            self.journal.record(Event::Down {
+                part: Part::Server(letter),
+                how: format!("kill -9 {pid}"),
+            });
+        }
+        Ok(())
+    }
+
+    /// Ends all servers and forgets them, so that others can take their ports.
+    pub async fn stop_servers(&mut self) {
+        self.watchers.retain(|(part, watcher)| {
+            let is_server = matches!(part, Part::Server(_));
+            if is_server {
+                watcher.abort();
+            }
+            !is_server
+        });
+        let servers = self.servers.drain(..);
+        join_all(
+            servers
+                .filter_map(|server| server.process)
+                .map(Process::stop),
+        )
+        .await;
+    }
+
+    /// Ends all servers and starts as many again, with another environment, on the same ports.
+    ///
+    /// # Errors
+    /// When one of them ends while it starts.
+    pub async fn restart_servers(&mut self, environment: &[(&str, &str)]) -> Result<()> {
+        let places: Vec<_> = self
+            .servers
+            .iter()
+            .map(|server| (server.letter, server.article_port, server.address))
+            .collect();
+        self.stop_servers().await;
+        for (letter, article_port, address) in places {
+            self.servers.push(Server {
+                letter,
+                article_port,
+                address,
+                environment: environment
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                    .collect(),
+                process: None,
+            });
+            self.start_server(letter).await?;
+        }
+        Ok(())
+    }
+
+    /// The URL of one server, past nginx.
+    ///
+    /// # Errors
+    /// When there is no such server.
+    pub fn server_url(&self, letter: char) -> Result<String> {
+        let server = self.server(letter)?;
+        Ok(format!("http://{}", server.address))
+    }
+
+    /// The addresses of all servers, in the order of their letters.
+    pub fn server_addresses(&self) -> Vec<SocketAddr> {
+        self.servers.iter().map(|server| server.address).collect()
+    }
+
+    /// A server's process, while it runs.
+    pub fn server_pid(&self, letter: char) -> Option<u32> {
+        self.server(letter).ok().and_then(Server::pid)
+    }
+
+    /// Waits until a server has said a line with `text` in it, and shows the line.
+    /// Returns whether it came within the time that a line may take.
+    pub async fn await_line(&self, letter: char, text: &str) -> bool {
+        let said = self.journal.find(|event| {
+            matches!(event, Event::Said { part, line }
+                if *part == Part::Server(letter) && line.contains(text))
+        });
+        match timeout(PATIENCE, said).await {
+            Ok(event) => {
+                self.journal.show(&event);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// How the lesson calls the server at an address: `A (PID 4242)`.
+    pub fn name_of(&self, address: Option<SocketAddr>) -> String {
+        let server = self
+            .servers
+            .iter()
+            .find(|server| Some(server.address) == address);
+        match (server, address) {
+            (Some(server), _) => match server.pid() {
+                Some(pid) => format!("{} (PID {pid})", server.letter),
+                None => server.letter.to_string(),
+            },
+            (None, Some(address)) => address.to_string(),
+            (None, None) => "an unknown server".to_owned(),
+        }
+    }
+
+    fn server(&self, letter: char) -> Result<&Server> {
+        self.servers
+            .iter()
+            .find(|server| server.letter == letter)
+            .ok_or_else(|| anyhow!("there is no server {letter}"))
+    }
+
+    fn server_mut(&mut self, letter: char) -> Result<&mut Server> {
+        self.servers
+            .iter_mut()
+            .find(|server| server.letter == letter)
+            .ok_or_else(|| anyhow!("there is no server {letter}"))
+    }
+
+    /// The address to use where a lesson would write `port` of localhost.
+    ///
+    /// # Errors
+    /// When the port is in use.
+    pub fn address(&self, port: u16) -> Result<SocketAddr> {
+        self.ports.instead_of(port)
+    }
+
+    // ---- nginx -----------------------------------------------------------------------
+
+    /// Starts nginx with one of the configs in `nginx/`, in place of the one that runs.
+    /// Returns its URL.
+    ///
+    /// # Errors
+    /// When there is no nginx and none can be built, the config does not fit the servers,
+    /// or nginx refuses it.
+    pub async fn start_nginx(&mut self, config: &str) -> Result<String> {
+        let url = self.switch_nginx(config).await?;
+        if let (Some((nginx, _)), Some(found)) = (&self.nginx, &self.nginx_found) {
+            self.journal.record(Event::Up {
+                part: Part::Nginx,
+                pid: Some(nginx.process().pid()),
+                detail: format!("{url} with nginx/{config}   ({})", found.origin),
+            });
+        }
+        Ok(url)
+    }
+
+    /// The same without a word: for a lesson that goes through many configs.
+    ///
+    /// # Errors
+    /// As for [`Stage::start_nginx`].
+    pub async fn switch_nginx(&mut self, config: &str) -> Result<String> {
+        self.stop_nginx().await;
+        let address = match self.nginx_address {
+            Some(address) => address,
+            None => self.ports.instead_of(NGINX)?,
+        };
+        self.nginx_address = Some(address);
+        let mut swaps: Vec<_> = self
+            .servers
+            .iter()
+            .map(|server| Swap::Server {
+                port: server.article_port,
+                with: server.address,
+            })
+            .collect();
+        swaps.push(Swap::Listen {
+            port: NGINX,
+            with: address,
+        });
+        let nginx = match self.nginx_found.take() {
+            Some(nginx) => nginx,
+            None => Nginx::find(&self.journal).await?,
+        };
+        let running = nginx
+            .start(config, &swaps, self.scratch.path(), &self.journal)
+            .await?;
+        let watcher = watch(Part::Nginx, running.process(), &self.journal);
+        self.nginx = Some((running, watcher));
+        self.nginx_found = Some(nginx);
+        Ok(format!("http://{address}"))
+    }
+
+    /// The URL of the nginx that runs.
+    ///
+    /// # Errors
+    /// When none runs.
+    pub fn nginx_url(&self) -> Result<String> {
+        let address = self.nginx_address.context("no nginx runs")?;
+        Ok(format!("http://{address}"))
+    }
+
+    async fn stop_nginx(&mut self) {
+        if let Some((nginx, watcher)) = self.nginx.take() {
+            watcher.abort();
+            nginx.stop().await;
+        }
+    }
+
+    // ---- Redis -----------------------------------------------------------------------
+
+    /// Finds or starts Redis. Returns its URL, which asks for RESP3.
+    ///
+    /// # Errors
+    /// When `REDIS_URL` does not parse or answer, or the port is in use.
+    pub async fn start_redis(&mut self) -> Result<String> {
+        let redis = Redis::start(&self.ports, self.scratch.path()).await?;
+        self.record_redis_up(&redis);
+        let url = redis.url.clone();
+        self.redis = Some(redis);
+        self.watch_redis();
+        Ok(url)
+    }
+
+    /// Whether Redis is the stage's own, so that it may be killed.
+    pub fn owns_redis(&self) -> bool {
+        self.redis.as_ref().is_some_and(Redis::is_own)
+    }
+
+    /// Kills the stage's own Redis.
+    pub async fn kill_redis(&mut self) {
+        self.unwatch(Part::Redis);
+        if let Some(redis) = self.redis.as_mut().filter(|redis| redis.is_own()) {
+            let how = match redis.pid() {
+                Some(pid) => format!("kill -9 {pid}"),
+                None => "stopped, every connection broken".to_owned(),
+            };
+            redis.kill().await;
+            self.journal.record(Event::Down {
+                part: Part::Redis,
+                how,
+            });
+        }
+    }
+
+    /// Starts the stage's own Redis again, where it was.
+    ///
+    /// # Errors
+    /// When its port is in use by now.
+    pub async fn restart_redis(&mut self) -> Result<()> {
+        if let Some(redis) = self.redis.as_mut() {
+            redis.restart(self.scratch.path()).await?;
+        }
+        if let Some(redis) = &self.redis {
+            self.record_redis_up(redis);
+        }
+        self.watch_redis();
+        Ok(())
+    }
+
+    fn record_redis_up(&self, redis: &Redis) {
+        self.journal.record(Event::Up {
+            part: Part::Redis,
+            pid: redis.pid(),
+            detail: format!("{}   ({})", redis.url, redis.origin),
+        });
+    }
+
+    fn watch_redis(&mut self) {
+        if let Some(process) = self.redis.as_ref().and_then(Redis::process) {
+            let watcher = watch(Part::Redis, process, &self.journal);
+            self.watchers.push((Part::Redis, watcher));
+        }
+    }
+
+    // ---- other programs --------------------------------------------------------------
+
+    /// Starts one of the chapter's other programs as a process of its own.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_program(
+        &self,
+        name: &'static str,
+        environment: &[(&str, &str)],
+    ) -> Result<Program> {
+        let binary = env::current_exe().context("this program's own path is unknown")?;
+        let mut spec = Spec::new(&binary).environment(PROGRAM, name);
+        for (name, value) in environment {
+            spec = spec.environment(name, value);
+        }
+        let (said, lines) = mpsc::unbounded_channel();
+        let journal = self.journal.clone();
+        let process = Process::spawn(&spec, self.scratch.path(), move |line| {
+            journal.record(Event::Said {
+                part: Part::Program(name),
+                line: line.clone(),
+            });
+            // A lesson that has seen enough does not listen any more.
+            let _unheard = said.send(line);
+        })?;
+        Ok(Program {
+            name,
+            process,
+            lines,
+        })
+    }
+
+    // ---- the end ---------------------------------------------------------------------
+
+    /// Ends everything that the stage started, in order: no client is answered by half a stage.
+    pub(crate) async fn stop(mut self) {
+        self.stop_nginx().await;
+        self.stop_servers().await;
+        self.unwatch(Part::Redis);
+        if let Some(mut redis) = self.redis.take() {
+            redis.kill().await;
+        }
+    }
+
+    fn unwatch(&mut self, part: Part) {
+        self.watchers.retain(|(watched, watcher)| {
+            if *watched == part {
+                watcher.abort();
+            }
+            *watched != part
+        });
+    }
+}
+
+/// One of a chapter's other programs, running. Dropping it kills it.
+pub struct Program {
+    name: &'static str,
+    process: Process,
+    lines: mpsc::UnboundedReceiver<String>,
+}
+
+impl Program {
+    /// Waits for the next line that it writes; `None` once it has closed its output.
+    pub async fn next_line(&mut self) -> Option<String> {
+        self.lines.recv().await
+    }
+
+    /// Its PID.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Kills it, as `kill -9` does.
+    pub async fn kill(self) {
+        self.process.kill().await;
+    }
+
+    /// Waits for it to end by itself.
+    ///
+    /// # Errors
+    /// When it ends with a failure, in its own last words.
+    pub async fn finish(mut self) -> Result<()> {
+        let status: Option<ExitStatus> = ended(self.process.watch_exit()).await;
+        let mut last_words = String::new();
+        while let Some(line) = self.lines.recv().await {
+            last_words = line;
+        }
+        ensure!(
+            status.is_some_and(|status| status.success()),
+            "{} failed: {last_words}",
+            self.name
+        );
+        Ok(())
+    }
+}
+
+/// Records a part's end that nobody of the stage asked for.
+fn watch(part: Part, process: &Process, journal: &Journal) -> AbortHandle {
+    let (exit, journal) = (process.watch_exit(), journal.clone());
+    tokio::spawn(async move {
+        if let Some(status) = ended(exit).await {
+            journal.record(Event::Down {
+                part,
+                how: format!("ended: {status}"),
+            });
+        }
+    })
+    .abort_handle()
+}

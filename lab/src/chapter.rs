@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     event::Event,
     journal::Journal,
+    nginx,
     ports::Ports,
     stage::{PROGRAM, Stage},
 };
@@ -70,7 +71,16 @@ impl Chapter {
     ///
     /// The exit code is 0 if all went well (with `--check`: if all claims held), 1 if
     /// not, 2 for a command line that makes no sense. An error is one sentence.
-    pub fn run(self, lesson: impl AsyncFnOnce(&mut Stage) -> Result<()>) -> ExitCode {
+    pub fn run(mut self, lesson: impl AsyncFnOnce(&mut Stage) -> Result<()>) -> ExitCode {
+        if let Ok(name) = env::var(PROGRAM) {
+            if name == nginx::BUILDER {
+                nginx::build();
+                return ExitCode::SUCCESS;
+            }
+            if let Some(program) = self.programs.remove(name.as_str()) {
+                return block_on(async { program().await.map(|()| ExitCode::SUCCESS) });
+            }
+        }
         let options = match Options::command()
             .about(self.title)
             .after_help("PORT=8000 in the environment makes this one server of the stage.")
@@ -89,37 +99,14 @@ impl Chapter {
                 "PORT makes this one server, and the command line is the stage's: unset PORT, or leave the options out",
             );
         }
-        // One Node process is one thread, and that is the article's premise.
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        let outcome = match runtime {
-            Ok(runtime) => {
-                let outcome = runtime.block_on(self.choose(&options, lesson));
-                // A build of nginx that was interrupted need not be waited for.
-                runtime.shutdown_background();
-                outcome
-            }
-            Err(error) => Err(error.into()),
-        };
-        outcome.unwrap_or_else(|error| {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        })
+        block_on(self.choose(&options, lesson))
     }
 
     async fn choose(
-        mut self,
+        self,
         options: &Options,
         lesson: impl AsyncFnOnce(&mut Stage) -> Result<()>,
     ) -> Result<ExitCode> {
-        if let Some(program) = env::var(PROGRAM)
-            .ok()
-            .and_then(|name| self.programs.remove(name.as_str()))
-        {
-            program().await?;
-            return Ok(ExitCode::SUCCESS);
-        }
         if env::var_os("PORT").is_some() {
             (self.server)().await?;
             return Ok(ExitCode::SUCCESS);
@@ -175,6 +162,30 @@ impl Chapter {
 impl Options {
     fn is_given(&self) -> bool {
         self.check || matches!(self.ports, Which::Auto)
+    }
+}
+
+/// Runs a chapter's `main` to its end; an error is said in one sentence.
+fn block_on(main: impl Future<Output = Result<ExitCode>>) -> ExitCode {
+    // One Node process is one thread, and that is the article's premise.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(main),
+        Err(error) => Err(error.into()),
+    };
+    outcome.unwrap_or_else(|error| exit_code(Err(error)))
+}
+
+/// The exit code of a program: 0, or 1 with its error as one sentence on stderr.
+pub fn exit_code(outcome: Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -40,7 +40,7 @@ mod stage;
 mod view;
 
 pub use anyhow::Result;
-pub use chapter::Chapter;
+pub use chapter::{Chapter, exit_code};
 pub use client::{Client, Socket, Transport};
 pub use event::Event;
 pub use stage::{Program, Stage};

@@ -1,7 +1,9 @@
 //! nginx: which one, with which config, and its life.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -15,6 +17,7 @@ use crate::{
     journal::Journal,
     process::{Process, Spec, ended},
     rewrite::{Swap, rewrite},
+    stage::PROGRAM,
 };
 
 /// The folder of the configs, as it stands in the repository.
@@ -39,7 +42,7 @@ impl Nginx {
     /// `NGINX_BIN`, else nginx on `PATH`, else the one built from source, once.
     ///
     /// `NGINX_BIN=embedded` asks for the one built from source.
-    pub(crate) async fn find(journal: &Journal) -> Result<Self> {
+    pub(crate) async fn find(scratch: &Path, journal: &Journal) -> Result<Self> {
         if let Some(named) = env::var_os("NGINX_BIN").filter(|named| *named != "embedded") {
             let program = PathBuf::from(named);
             let about = describe(&program).await.with_context(|| {
@@ -70,8 +73,7 @@ impl Nginx {
                 ),
             });
         }
-        // Building blocks its thread for a while; the stage must hear Ctrl-C meanwhile.
-        let program = tokio::task::spawn_blocking(embedded_nginx::nginx).await??;
+        let program = from_source(scratch).await?;
         let about = describe(&program).await?;
         Ok(Self {
             origin: format!("{}, built from source", about.version),
@@ -91,7 +93,7 @@ impl Nginx {
     ) -> Result<RunningNginx> {
         let prefix = scratch.join("nginx-stage");
         copy_configs(&prefix, config, swaps)?;
-        let arguments = self.arguments(&prefix, config);
+        let arguments = arguments(&prefix, config);
         self.test(&arguments, config).await?;
 
         let (started, mut ready) = mpsc::channel(1);
@@ -112,20 +114,8 @@ impl Nginx {
         Ok(RunningNginx { process })
     }
 
-    fn arguments(&self, prefix: &Path, config: &str) -> Vec<std::ffi::OsString> {
-        vec![
-            // Without it, nginx first tries a log file that only root may write.
-            "-e".into(),
-            "stderr".into(),
-            "-p".into(),
-            prefix.into(),
-            "-c".into(),
-            format!("nginx/{config}").into(),
-        ]
-    }
-
     /// `nginx -t`: a config that nginx refuses is said in nginx's own words.
-    async fn test(&self, arguments: &[std::ffi::OsString], config: &str) -> Result<()> {
+    async fn test(&self, arguments: &[OsString], config: &str) -> Result<()> {
         let tested = Command::new(&self.program)
             .arg("-t")
             .args(arguments)
@@ -143,6 +133,58 @@ impl Nginx {
             .or(said.lines().last())
             .unwrap_or("it gives no reason");
         bail!("nginx refuses nginx/{config}: {}", refusal.trim());
+    }
+}
+
+/// The command line that starts nginx with a config of the copy below `prefix`.
+fn arguments(prefix: &Path, config: &str) -> Vec<OsString> {
+    vec![
+        // Without it, nginx first tries a log file that only root may write.
+        "-e".into(),
+        "stderr".into(),
+        "-p".into(),
+        prefix.into(),
+        "-c".into(),
+        format!("nginx/{config}").into(),
+    ]
+}
+
+/// The nginx built from source.
+///
+/// A process of its own builds it, so that whatever ends the stage ends the compilers too.
+async fn from_source(scratch: &Path) -> Result<PathBuf> {
+    let own = env::current_exe().context("this program's own path is unknown")?;
+    let (said, mut lines) = mpsc::unbounded_channel();
+    let builder = Process::spawn(
+        &Spec::new(&own)
+            .environment(PROGRAM, BUILDER)
+            .with_own_stderr(),
+        scratch,
+        move |line| {
+            // Somebody listens until the builder has ended.
+            let _heard = said.send(line);
+        },
+    )?;
+    ended(builder.watch_exit()).await;
+    let mut outcome = lines.recv().await.context("nginx was not built")?;
+    if let Some(path) = outcome.strip_prefix(BUILT) {
+        return Ok(path.into());
+    }
+    while let Some(line) = lines.recv().await {
+        outcome = format!("{outcome}\n{line}");
+    }
+    bail!(outcome)
+}
+
+/// The name by which the stage starts its own binary to build nginx.
+pub(crate) const BUILDER: &str = "embedded-nginx";
+const BUILT: &str = "built ";
+
+/// Finds or builds nginx, and says where it is or why it is not.
+pub(crate) fn build() {
+    match embedded_nginx::nginx() {
+        Ok(path) => println!("{BUILT}{}", path.display()),
+        Err(error) => println!("{error}"),
     }
 }
 

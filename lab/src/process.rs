@@ -48,6 +48,7 @@ pub(crate) struct Spec<'a> {
     program: &'a OsStr,
     arguments: Vec<OsString>,
     environment: Vec<(String, String)>,
+    own_stderr: bool,
 }
 
 impl<'a> Spec<'a> {
@@ -56,19 +57,28 @@ impl<'a> Spec<'a> {
             program: program.as_ref(),
             arguments: Vec::new(),
             environment: Vec::new(),
+            own_stderr: false,
         }
     }
 
-    pub(crate) fn arguments<A: Into<OsString>>(
+    pub(crate) fn arguments<A: AsRef<OsStr>>(
         mut self,
         arguments: impl IntoIterator<Item = A>,
     ) -> Self {
-        self.arguments.extend(arguments.into_iter().map(Into::into));
+        let arguments = arguments.into_iter();
+        self.arguments
+            .extend(arguments.map(|argument| argument.as_ref().to_owned()));
         self
     }
 
-    pub(crate) fn environment(mut self, name: &str, value: impl ToString) -> Self {
-        self.environment.push((name.to_owned(), value.to_string()));
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Lets the program write to the stage's own stderr: a progress bar wants a terminal.
+    pub(crate) fn with_own_stderr(mut self) -> Self {
+        self.own_stderr = true;
         self
     }
 }
@@ -99,7 +109,11 @@ impl Process {
             .envs(spec.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(if spec.own_stderr {
+                Stdio::inherit()
+            } else {
+                Stdio::piped()
+            })
             // Ctrl-C goes to the terminal's foreground group: the stage alone, which
             // then ends the others in order.
             .process_group(0)

@@ -28,7 +28,7 @@ impl Server {
     /// With the server's own last words, if it ends instead.
     pub(crate) async fn start(&mut self, scratch: &Path, journal: &Journal) -> Result<()> {
         let binary = env::current_exe().context("this program's own path is unknown")?;
-        let mut spec = Spec::new(&binary).environment("PORT", self.address.port());
+        let mut spec = Spec::new(&binary).environment("PORT", &self.address.port().to_string());
         for (name, value) in &self.environment {
             spec = spec.environment(name, value);
         }

@@ -250,6 +250,14 @@ impl Stage {
         }
     }
 
+    /// The letter of the server at an address.
+    pub fn letter_of(&self, address: Option<SocketAddr>) -> Option<char> {
+        self.servers
+            .iter()
+            .find(|server| Some(server.address) == address)
+            .map(|server| server.letter)
+    }
+
     /// How the lesson calls the server at an address: `A (PID 4242)`.
     pub fn name_of(&self, address: Option<SocketAddr>) -> String {
         let server = self
@@ -333,7 +341,7 @@ impl Stage {
         });
         let nginx = match self.nginx_found.take() {
             Some(nginx) => nginx,
-            None => Nginx::find(&self.journal).await?,
+            None => Nginx::find(self.scratch.path(), &self.journal).await?,
         };
         let running = nginx
             .start(config, &swaps, self.scratch.path(), &self.journal)
@@ -435,10 +443,13 @@ impl Stage {
     pub fn start_program(
         &self,
         name: &'static str,
+        arguments: &[&str],
         environment: &[(&str, &str)],
     ) -> Result<Program> {
         let binary = env::current_exe().context("this program's own path is unknown")?;
-        let mut spec = Spec::new(&binary).environment(PROGRAM, name);
+        let mut spec = Spec::new(&binary)
+            .arguments(arguments)
+            .environment(PROGRAM, name);
         for (name, value) in environment {
             spec = spec.environment(name, value);
         }

@@ -52,7 +52,7 @@ const RED: Style = AnsiColor::Red.on_default().bold();
 /// Width in which a request and its answer share a line.
 const LINE: usize = 96;
 /// Width of the column that says who.
-const WHO: usize = 7;
+const WHO: usize = 10;
 
 fn paint(style: Style, text: &str) -> String {
     format!("{style}{text}{style:#}")
@@ -264,7 +264,7 @@ mod tests {
     fn an_answer_names_the_server_by_its_letter() {
         assert_eq!(
             plain(&get("/", &[8001], 200, "Hi, PID: 7")),
-            "  you      GET /  → ▲ B  200  Hi, PID: 7"
+            "  you         GET /  → ▲ B  200  Hi, PID: 7"
         );
     }
 
@@ -272,7 +272,7 @@ mod tests {
     fn a_server_that_was_asked_in_vain_is_crossed_out() {
         assert_eq!(
             plain(&get("/", &[8000, 8001], 200, "Hi, PID: 7")),
-            "  you      GET /  → ● A ✗ ▲ B  200  Hi, PID: 7"
+            "  you         GET /  → ● A ✗ ▲ B  200  Hi, PID: 7"
         );
     }
 

@@ -198,7 +198,7 @@ async fn worker() -> Result<()> {
 }
 
 async fn start_worker(stage: &Stage, port: u16) -> Result<Program> {
-    let mut worker = stage.start_program("worker", &[("SHARED_PORT", &port.to_string())])?;
+    let mut worker = stage.start_program("worker", &[], &[("SHARED_PORT", &port.to_string())])?;
     // It says that it runs once it accepts connections.
     worker.next_line().await;
     Ok(worker)

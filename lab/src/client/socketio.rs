@@ -6,7 +6,10 @@ use std::{
     collections::HashMap,
     fmt,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -49,6 +52,8 @@ pub struct Socket {
     outgoing: mpsc::UnboundedSender<Packet>,
     events: mpsc::UnboundedReceiver<(String, Value)>,
     acks: Acks,
+    /// How many acknowledgements were asked for: the number of the next one.
+    asked: AtomicU64,
     carrier: JoinHandle<()>,
 }
 
@@ -138,6 +143,7 @@ impl Socket {
             outgoing,
             events,
             acks,
+            asked: AtomicU64::new(0),
             carrier,
         })
     }
@@ -156,12 +162,8 @@ impl Socket {
     /// When the connection is gone, or there is no acknowledgement in time.
     pub async fn ask(&self, event: &str, argument: &Value) -> Result<Value, Error> {
         let (acknowledged, answer) = oneshot::channel();
-        let number = {
-            let mut acks = lock(&self.acks);
-            let number = (0..).find(|number| !acks.contains_key(number)).unwrap_or(0);
-            acks.insert(number, acknowledged);
-            number
-        };
+        let number = self.asked.fetch_add(1, Relaxed);
+        lock(&self.acks).insert(number, acknowledged);
         self.send(format!("2{number}{}", serde_json::json!([event, argument])))?;
         timeout(PATIENCE, answer)
             .await

@@ -1,0 +1,14 @@
+//! Publishes `hi` and `hello world` on `my channel`.
+//!
+//! ```text
+//! cargo run -p ch05-redis-pubsub --bin publisher
+//! ```
+
+use std::process::ExitCode;
+
+use ch05_redis_pubsub::programs::publisher;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    lab::exit_code(publisher().await)
+}

@@ -1,0 +1,14 @@
+//! Prints every message on `my channel`.
+//!
+//! ```text
+//! cargo run -p ch05-redis-pubsub --bin subscriber
+//! ```
+
+use std::process::ExitCode;
+
+use ch05_redis_pubsub::programs::subscriber;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    lab::exit_code(subscriber().await)
+}

@@ -1,0 +1,164 @@
+//! What lies between servers: four answers to "how does this reach a user of another server?"
+
+use std::{env, net::SocketAddr};
+
+use anyhow::{Context, Result, bail};
+use futures_util::StreamExt;
+use redis::aio::MultiplexedConnection;
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
+
+use crate::{
+    channel::Channel,
+    programs::{no_redis, redis_url},
+};
+
+/// A message from one user to another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Private {
+    /// Who wrote it.
+    pub from: String,
+    /// For whom it is.
+    pub to: String,
+    /// What it says.
+    pub text: String,
+}
+
+/// Where private messages travel between servers.
+const PRIVATE: Channel<Private> = Channel::new("private messages");
+
+/// The path where a server takes messages from other servers.
+pub const DELIVER: &str = "/deliver";
+
+/// What lies between this server and the others.
+pub enum Link {
+    /// Nothing: a server knows its own users.
+    None,
+    /// A channel of this process, as Node's `EventEmitter` is one: it ends where the
+    /// process ends.
+    InProcess(broadcast::Sender<Private>),
+    /// A request to each of the other servers, one after the other, until one has the user.
+    Direct(reqwest::Client, Vec<SocketAddr>),
+    /// Redis PUB/SUB: said once, heard by every server.
+    Redis(redis::Client, MultiplexedConnection),
+}
+
+/// What it took to pass a message on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Effort {
+    /// Requests sent to other servers.
+    pub requests: usize,
+    /// Messages published.
+    pub published: usize,
+    /// Servers that heard of it, this one included.
+    pub heard_by: usize,
+}
+
+impl Link {
+    /// The link that `LINK` names: `none`, `in-process`, `direct` or `redis` (the default).
+    ///
+    /// `direct` asks the servers in `PEERS`, such as `127.0.0.1:8000,127.0.0.1:8001`, but
+    /// not `own`.
+    ///
+    /// # Errors
+    /// When `LINK` or `PEERS` make no sense, or Redis does not answer.
+    pub async fn from_env(own: SocketAddr) -> Result<Self> {
+        let kind = env::var("LINK").unwrap_or_else(|_| "redis".to_owned());
+        match kind.as_str() {
+            "none" => Ok(Self::None),
+            "in-process" => Ok(Self::InProcess(broadcast::Sender::new(1024))),
+            "direct" => {
+                let peers = env::var("PEERS").context(
+                    "LINK=direct needs PEERS, such as PEERS=127.0.0.1:8000,127.0.0.1:8001",
+                )?;
+                let peers: Vec<SocketAddr> = peers
+                    .split(',')
+                    .map(|peer| {
+                        peer.trim().parse().with_context(|| {
+                            format!(
+                                "PEERS names {peer:?}, which is no address such as 127.0.0.1:8001"
+                            )
+                        })
+                    })
+                    .collect::<Result<_>>()?;
+                let others = peers.into_iter().filter(|peer| *peer != own).collect();
+                Ok(Self::Direct(reqwest::Client::new(), others))
+            }
+            "redis" => {
+                let client = redis::Client::open(redis_url())?;
+                let connection = client
+                    .get_multiplexed_async_connection()
+                    .await
+                    .with_context(no_redis)?;
+                Ok(Self::Redis(client, connection))
+            }
+            other => bail!("LINK={other} is none of: none, in-process, direct, redis"),
+        }
+    }
+
+    /// Listens for what other servers, or this one, pass on; `deliver` gets each message.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn listen(&self, deliver: impl Fn(&Private) -> bool + Send + 'static) -> Result<()> {
+        match self {
+            // Others' requests come in through the server's own route, `DELIVER`.
+            Self::None | Self::Direct(..) => {}
+            Self::InProcess(channel) => {
+                let mut messages = channel.subscribe();
+                tokio::spawn(async move {
+                    while let Ok(message) = messages.recv().await {
+                        deliver(&message);
+                    }
+                });
+            }
+            Self::Redis(client, _) => {
+                let mut messages = PRIVATE.subscribe(client).await?;
+                tokio::spawn(async move {
+                    while let Some(message) = messages.next().await {
+                        match message {
+                            Ok(message) => {
+                                deliver(&message);
+                            }
+                            Err(error) => eprintln!("{error:#}"),
+                        }
+                    }
+                    eprintln!("Redis is gone: other servers are not heard any more");
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes a message on to where its user may be.
+    ///
+    /// # Errors
+    /// When another server, or Redis, does not answer.
+    pub async fn pass_on(&self, message: &Private) -> Result<Effort> {
+        let mut effort = Effort::default();
+        match self {
+            Self::None => {}
+            Self::InProcess(channel) => {
+                effort.published = 1;
+                effort.heard_by = channel.send(message.clone())?;
+            }
+            Self::Direct(client, others) => {
+                for other in others {
+                    effort.requests += 1;
+                    let url = format!("http://{other}{DELIVER}");
+                    let answer = client.post(&url).json(message).send().await;
+                    effort.heard_by += 1;
+                    // A server that is down has no users: the next one may have this one.
+                    if answer.is_ok_and(|answer| answer.status().is_success()) {
+                        break;
+                    }
+                }
+            }
+            Self::Redis(_, connection) => {
+                effort.published = 1;
+                effort.heard_by = PRIVATE.publish(&mut connection.clone(), message).await?;
+            }
+        }
+        Ok(effort)
+    }
+}

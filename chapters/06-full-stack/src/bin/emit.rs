@@ -1,0 +1,15 @@
+//! Sends a message to a user of the chat; no Socket.IO server in here.
+//!
+//! ```text
+//! cargo run -p ch06-full-stack --bin emit -- bob "hello from outside"
+//! ```
+
+use std::process::ExitCode;
+
+use ch06_full_stack::emit::Emit;
+use clap::Parser;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    lab::exit_code(Emit::parse().run().await)
+}

@@ -1,0 +1,130 @@
+//! The chat server: users write to each other by name, wherever they are connected.
+//!
+//! Chapter 5's server asked "is the user mine?" and passed messages on. Here the adapter
+//! does both: `to(room)` means that room on every server.
+
+use std::env;
+
+use anyhow::{Context, Result, bail};
+use axum::Router;
+use ch05_redis_pubsub::{
+    link::Private,
+    programs::{no_redis, redis_url},
+};
+use serde::Deserialize;
+use socketioxide::{
+    SocketIo,
+    adapter::{Adapter, Emitter},
+    extract::{AckSender, Data, SocketRef, TryData},
+    layer::SocketIoLayer,
+};
+use socketioxide_redis::{CustomRedisAdapter, RedisAdapterConfig, RedisAdapterCtr};
+
+use crate::driver::ResilientDriver;
+
+/// The adapter that reaches other servers through Redis.
+type RedisAdapter = CustomRedisAdapter<Emitter, ResilientDriver>;
+
+/// Who a client says it is, in the handshake's `auth`; a real application checks a token.
+#[derive(Deserialize)]
+struct Hello {
+    user: String,
+}
+
+/// What a user sends with the event `say`.
+#[derive(Deserialize)]
+struct Say {
+    to: String,
+    text: String,
+}
+
+/// Serves the chat on the port that `PORT` names.
+///
+/// `ADAPTER=off` leaves the adapter out; otherwise it talks to the Redis that
+/// `REDIS_URL` names.
+///
+/// # Errors
+/// When the port cannot be had, or Redis does not answer.
+pub async fn serve() -> Result<()> {
+    match env::var("ADAPTER").as_deref() {
+        Err(_) | Ok("redis") => {
+            let client = redis::Client::open(with_resp3(redis_url()))?;
+            let driver = ResilientDriver::connect(client)
+                .await
+                .with_context(no_redis)?;
+            let adapter = RedisAdapterCtr::new_with_driver(driver, RedisAdapterConfig::default());
+            let (layer, io) = SocketIo::builder()
+                .with_adapter::<RedisAdapter>(adapter)
+                .build_layer();
+            io.ns("/", welcome).await?;
+            run(layer, io).await
+        }
+        Ok("off") => {
+            let (layer, io) = SocketIo::new_layer();
+            io.ns("/", welcome);
+            run(layer, io).await
+        }
+        Ok(other) => bail!("ADAPTER={other} is neither redis nor off"),
+    }
+}
+
+async fn run<A: Adapter>(layer: SocketIoLayer<A>, io: SocketIo<A>) -> Result<()> {
+    let listener = ch01_express_pid::listen().await?;
+    let app = Router::new().layer(layer);
+    let drain = async move { io.close().await };
+    Ok(ch01_express_pid::serve("Socket Server", listener, app, drain).await?)
+}
+
+async fn welcome<A: Adapter>(socket: SocketRef<A>, TryData(hello): TryData<Hello>) {
+    let Ok(Hello { user }) = hello else {
+        println!("{} did not say who it is", socket.id);
+        // It is gone already if this fails, which is what was wanted.
+        let _gone = socket.disconnect();
+        return;
+    };
+    println!("{user} connected");
+    // The user's room: on whichever servers their devices are.
+    socket.join(user.clone());
+
+    let shouter = user.clone();
+    socket.on(
+        "say",
+        async move |socket: SocketRef<A>, Data(say): Data<Say>, ack: AckSender<A>| {
+            let room = say.to.clone();
+            let message = private(&user, say.to, say.text);
+            let sent = socket.to(room).emit("message", &message).await;
+            acknowledge(ack, sent.is_ok());
+        },
+    );
+    socket.on(
+        "shout",
+        async move |socket: SocketRef<A>, Data(text): Data<String>, ack: AckSender<A>| {
+            let message = private(&shouter, "all".to_owned(), text);
+            let sent = socket.broadcast().emit("message", &message).await;
+            acknowledge(ack, sent.is_ok());
+        },
+    );
+}
+
+fn private(from: &str, to: String, text: String) -> Private {
+    Private {
+        from: from.to_owned(),
+        to,
+        text,
+    }
+}
+
+fn acknowledge<A: Adapter>(ack: AckSender<A>, sent: bool) {
+    if let Err(error) = ack.send(&sent) {
+        println!("a sender is gone before its acknowledgement: {error}");
+    }
+}
+
+/// The driver's messages come as RESP3's push messages.
+fn with_resp3(url: String) -> String {
+    match url {
+        url if url.contains("protocol=") => url,
+        url if url.contains('?') => format!("{url}&protocol=resp3"),
+        url => format!("{url}?protocol=resp3"),
+    }
+}

@@ -1,0 +1,183 @@
+//! The road between the Socket.IO adapter and Redis, open again whenever Redis is.
+//!
+//! The adapter's own driver keeps one connection. When Redis restarts, it is broken for
+//! good: every emit fails then, even one to a socket of the same server. This driver
+//! connects and subscribes again, and while Redis is away it lets messages stay on their
+//! own server instead of failing them.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use redis::{
+    AsyncCommands, Client, FromRedisValue, PushInfo, PushKind, RedisError,
+    aio::{ConnectionManager, ConnectionManagerConfig},
+};
+use socketioxide_redis::drivers::{ChanItem, Driver, MessageStream};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::{sleep, timeout},
+};
+
+/// How long a publish may take before Redis counts as gone.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The least time between two attempts to reach a Redis that is gone.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A driver for [`socketioxide_redis`] that survives a restart of Redis.
+#[derive(Clone)]
+pub struct ResilientDriver {
+    connection: ConnectionManager,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Who gets the messages of which channel.
+    // A `std::sync::RwLock` and not Tokio's: it is never held across an `.await`.
+    subscribers: RwLock<HashMap<String, mpsc::Sender<ChanItem>>>,
+    is_gone: AtomicBool,
+    went: Notify,
+}
+
+impl ResilientDriver {
+    /// Connects. The URL of `client` must ask for RESP3 (`?protocol=resp3`), since
+    /// messages come in over the same connection as push messages.
+    ///
+    /// # Errors
+    /// When Redis does not answer now. Later it may come and go.
+    pub async fn connect(client: Client) -> Result<Self, RedisError> {
+        // The manager would go on trying for ever; a Redis that was never there is an error.
+        client.get_multiplexed_async_connection().await?;
+
+        let state = Arc::new(State::default());
+        let pushed = Arc::clone(&state);
+        let config = ConnectionManagerConfig::new()
+            .set_push_sender(move |push| -> Result<(), std::convert::Infallible> {
+                pushed.take(push);
+                Ok(())
+            })
+            .set_automatic_resubscription()
+            .set_number_of_retries(usize::MAX)
+            .set_min_delay(PAUSE)
+            .set_max_delay(Duration::from_millis(500))
+            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(Some(PATIENCE));
+        let driver = Self {
+            connection: ConnectionManager::new_with_config(client, config).await?,
+            state,
+        };
+        tokio::spawn(await_returns(
+            driver.connection.clone(),
+            Arc::clone(&driver.state),
+        ));
+        Ok(driver)
+    }
+}
+
+impl Driver for ResilientDriver {
+    type Error = RedisError;
+
+    /// Never fails: the adapter delivers to its own sockets only after this, and a Redis
+    /// that is away must not keep it from that.
+    async fn publish(&self, channel: String, message: Vec<u8>) -> Result<(), RedisError> {
+        if self.state.is_gone.load(Relaxed) {
+            return Ok(());
+        }
+        let mut connection = self.connection.clone();
+        let publish = connection.publish::<_, _, usize>(channel, message);
+        if !matches!(timeout(PATIENCE, publish).await, Ok(Ok(_))) {
+            self.state.is_gone();
+        }
+        Ok(())
+    }
+
+    async fn subscribe(
+        &self,
+        channel: String,
+        size: usize,
+    ) -> Result<MessageStream<ChanItem>, RedisError> {
+        let (sender, receiver) = mpsc::channel(size);
+        self.state
+            .subscribers
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(channel.clone(), sender);
+        self.connection.clone().subscribe(channel).await?;
+        Ok(MessageStream::new(receiver))
+    }
+
+    async fn unsubscribe(&self, channel: String) -> Result<(), RedisError> {
+        self.state
+            .subscribers
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&channel);
+        self.connection.clone().unsubscribe(channel).await
+    }
+
+    async fn num_serv(&self, channel: &str) -> Result<u16, RedisError> {
+        let (_, servers): (String, u16) = redis::cmd("PUBSUB")
+            .arg("NUMSUB")
+            .arg(channel)
+            .query_async(&mut self.connection.clone())
+            .await?;
+        Ok(servers)
+    }
+}
+
+impl State {
+    /// Takes what Redis sends by itself: a message, or the news that the connection broke.
+    fn take(&self, push: PushInfo) {
+        match push.kind {
+            PushKind::Message => self.hand_on(push.data),
+            PushKind::Disconnection => self.is_gone(),
+            _ => {}
+        }
+    }
+
+    /// Gives a message to whoever subscribed to its channel.
+    fn hand_on(&self, data: Vec<redis::Value>) {
+        let message = redis::Value::Array(data);
+        let Ok((channel, payload)) = <(String, Vec<u8>)>::from_redis_value(message) else {
+            return;
+        };
+        let subscribers = self
+            .subscribers
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(subscriber) = subscribers.get(&channel)
+            && let Err(error) = subscriber.try_send((channel, payload))
+        {
+            eprintln!("a message of another server is lost: {error}");
+        }
+    }
+
+    fn is_gone(&self) {
+        if !self.is_gone.swap(true, Relaxed) {
+            eprintln!("Redis is gone: messages stay on this server until it is back");
+            self.went.notify_one();
+        }
+    }
+}
+
+/// Each time that Redis has gone, waits for it and says that it is back.
+async fn await_returns(connection: ConnectionManager, state: Arc<State>) {
+    loop {
+        state.went.notified().await;
+        // The manager is connecting by now, and answers once it has connected and
+        // subscribed again. An error means that Redis went a second time in between, or
+        // is still loading its data.
+        while connection.clone().ping::<()>().await.is_err() {
+            sleep(PAUSE).await;
+        }
+        state.is_gone.store(false, Relaxed);
+        eprintln!("Redis is back");
+    }
+}

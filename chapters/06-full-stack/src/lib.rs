@@ -1,0 +1,10 @@
+//! Chapter 6: all of it. nginx in front, several servers, Redis between them, and a
+//! program that is no server and reaches their users all the same.
+//!
+//! [`chat`] is the server, [`driver`] carries its adapter's messages through Redis and
+//! survives Redis' death, [`emit`] sends from outside, [`experiment`] is what users do.
+
+pub mod chat;
+pub mod driver;
+pub mod emit;
+pub mod experiment;

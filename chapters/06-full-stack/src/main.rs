@@ -1,0 +1,178 @@
+//! Chapter 6: nginx, three servers, Redis, and an emitter outside. A message crosses it all.
+//!
+//! ```text
+//! cargo run -p ch06-full-stack                        the whole stack, the experiments; stays up until Ctrl-C
+//! cargo run -p ch06-full-stack -- --check             the same, then says what held, exits 0 or 1
+//! cargo run -p ch06-full-stack --bin emit -- bob hi   reaches bob, from a process that is no server
+//! PORT=8000 cargo run -p ch06-full-stack              one server; ADAPTER=off leaves Redis out
+//! ```
+
+use std::{process::ExitCode, time::Duration};
+
+use ch06_full_stack::{
+    chat::serve,
+    emit::Emit,
+    experiment::{User, write, write_until_heard},
+};
+use clap::Parser;
+use lab::{Chapter, Result, Stage, Transport};
+
+fn main() -> ExitCode {
+    Chapter::new(
+        "Chapter 6 · the full stack: nginx, three servers, Redis",
+        serve,
+    )
+    .with_program("emit", async || Emit::parse().run().await)
+    .run(lesson)
+}
+
+async fn lesson(stage: &mut Stage) -> Result<()> {
+    let redis = stage.start_redis().await?;
+    stage.start_servers(3, &[("ADAPTER", "off")]).await?;
+    let url = stage.start_nginx("06-full-stack.conf").await?;
+    without_the_adapter(stage, &url).await?;
+
+    with_the_adapter(stage, &url, &redis).await?;
+    a_user_with_two_devices(stage, &url).await?;
+    everybody(stage, &url).await?;
+    from_outside(stage, &url, &redis).await?;
+    redis_dies(stage, &url).await?;
+
+    stage.try_by_hand(format!(
+        "cargo run -p ch06-full-stack --bin emit -- bob hi   heard by three servers; none has a bob now\n\
+         curl -i '{url}/socket.io/?EIO=4&transport=polling'   your server: always the same, says X-Upstream"
+    ));
+    Ok(())
+}
+
+async fn without_the_adapter(stage: &Stage, url: &str) -> Result<()> {
+    stage.step("ADAPTER=off: Alice's address leads to server A, Bob's to B");
+    let (alice, mut bob) = alice_and_bob(url, Transport::Upgrade).await?;
+    stage.claim(
+        "ip_hash has brought them to two servers",
+        stage.letter_of(alice.socket.owner) == Some('A')
+            && stage.letter_of(bob.socket.owner) == Some('B'),
+    );
+    let (arrived, seen) = write(&alice, &mut bob, "hi").await?;
+    stage.show(seen);
+    stage.claim("her message is lost: A knows no Bob", !arrived);
+    Ok(())
+}
+
+async fn with_the_adapter(stage: &mut Stage, url: &str, redis: &str) -> Result<()> {
+    stage.step("ADAPTER=redis: the same two, over each transport");
+    stage.restart_servers(&[("REDIS_URL", redis)]).await?;
+    for transport in [Transport::Polling, Transport::WebSocket, Transport::Upgrade] {
+        let (alice, mut bob) = alice_and_bob(url, transport).await?;
+        let (arrived, seen) = write(&alice, &mut bob, "hi").await?;
+        stage.show(seen);
+        stage.claim(format!("it arrives, with {transport}"), arrived);
+    }
+    Ok(())
+}
+
+async fn a_user_with_two_devices(stage: &Stage, url: &str) -> Result<()> {
+    stage.step("A room for each user: Bob has two devices, on servers B and C");
+    let alice = User::connect(url, "alice", 0, Transport::Upgrade).await?;
+    let mut laptop = User::connect(url, "bob", 1, Transport::Upgrade).await?;
+    let mut phone = User::connect(url, "bob", 2, Transport::Polling).await?;
+    let mut carol = User::connect(url, "carol", 1, Transport::Upgrade).await?;
+    alice.say("bob", "hi, both").await?;
+    stage.claim(
+        "both hear it",
+        laptop.hears("alice", "hi, both").await && phone.hears("alice", "hi, both").await,
+    );
+    stage.claim(
+        "and Carol, on server B too, does not",
+        !carol.hears("alice", "hi, both").await,
+    );
+    Ok(())
+}
+
+async fn everybody(stage: &Stage, url: &str) -> Result<()> {
+    stage.step("To everybody: nine users on three servers, and Alice shouts");
+    let alice = User::connect(url, "alice", 0, Transport::Upgrade).await?;
+    let mut others = Vec::new();
+    for number in 0..9 {
+        others.push(
+            User::connect(
+                url,
+                &format!("user {number}"),
+                number % 3,
+                Transport::Upgrade,
+            )
+            .await?,
+        );
+    }
+    alice.shout("hello world").await?;
+    let (mut once, mut twice) = (0, 0);
+    for user in &mut others {
+        once += usize::from(user.hears("alice", "hello world").await);
+    }
+    for user in &mut others {
+        twice += usize::from(user.hears("alice", "hello world").await);
+        if twice > 0 {
+            break;
+        }
+    }
+    stage.claim(
+        format!("{once} of 9 hear it, none twice"),
+        once == 9 && twice == 0,
+    );
+    Ok(())
+}
+
+async fn from_outside(stage: &Stage, url: &str, redis: &str) -> Result<()> {
+    stage.step("From outside: emit, a program that is no Socket.IO server");
+    let mut bob = User::connect(url, "bob", 1, Transport::Upgrade).await?;
+    let emit = stage.start_program(
+        "emit",
+        &["bob", "hello from outside"],
+        &[("REDIS_URL", redis)],
+    )?;
+    let arrived = bob.hears("emit", "hello from outside").await;
+    emit.finish().await?;
+    stage.claim("it reaches Bob, through Redis and his server", arrived);
+    Ok(())
+}
+
+async fn redis_dies(stage: &mut Stage, url: &str) -> Result<()> {
+    stage.step("Redis dies, and comes back");
+    if !stage.owns_redis() {
+        stage.note("Not tried: this Redis is not the stage's own, so it is left alone.");
+        return Ok(());
+    }
+    let (alice, mut bob) = alice_and_bob(url, Transport::Upgrade).await?;
+    let mut ann = User::connect(url, "ann", 0, Transport::Upgrade).await?;
+
+    stage.kill_redis().await;
+    stage.await_line('A', "Redis is gone").await;
+    let (near, seen) = write(&alice, &mut ann, "still there?").await?;
+    stage.show(seen);
+    let (far, seen) = write(&alice, &mut bob, "and you?").await?;
+    stage.show(seen);
+    stage.claim("on one server, messages still arrive", near);
+    stage.claim("between servers they do not, and nobody keeps them", !far);
+
+    stage.restart_redis().await?;
+    let heard = write_until_heard(&alice, &mut bob, Duration::from_secs(5)).await?;
+    stage.await_line('A', "Redis is back").await;
+    stage.claim(
+        match heard {
+            Some((lost, after)) => format!(
+                "between servers they arrive again after {:.2} s ({lost} more lost), and nothing was restarted",
+                after.as_secs_f64()
+            ),
+            None => "between servers they arrive again".to_owned(),
+        },
+        heard.is_some(),
+    );
+    Ok(())
+}
+
+async fn alice_and_bob(url: &str, transport: Transport) -> Result<(User, User)> {
+    Ok((
+        User::connect(url, "alice", 0, transport).await?,
+        User::connect(url, "bob", 1, transport).await?,
+    ))
+}

@@ -94,7 +94,7 @@ impl Nginx {
         let prefix = scratch.join("nginx-stage");
         copy_configs(&prefix, config, swaps)?;
         let arguments = arguments(&prefix, config);
-        self.test(&arguments, config).await?;
+        self.test(&arguments, &prefix, config).await?;
 
         let (started, mut ready) = mpsc::channel(1);
         let process = {
@@ -115,7 +115,7 @@ impl Nginx {
     }
 
     /// `nginx -t`: a config that nginx refuses is said in nginx's own words.
-    async fn test(&self, arguments: &[OsString], config: &str) -> Result<()> {
+    async fn test(&self, arguments: &[OsString], prefix: &Path, config: &str) -> Result<()> {
         let tested = Command::new(&self.program)
             .arg("-t")
             .args(arguments)
@@ -129,9 +129,11 @@ impl Nginx {
         let said = String::from_utf8_lossy(&tested.stderr);
         let refusal = said
             .lines()
-            .find(|line| line.contains("[emerg]"))
+            .find_map(|line| line.find("[emerg]").map(|at| &line[at..]))
             .or(said.lines().last())
             .unwrap_or("it gives no reason");
+        // The learner's file, not the stage's copy of it.
+        let refusal = refusal.replace(&format!("{}/", prefix.display()), "");
         bail!("nginx refuses nginx/{config}: {}", refusal.trim());
     }
 }
@@ -264,9 +266,11 @@ fn copy_configs(prefix: &Path, config: &str, swaps: &[Swap]) -> Result<()> {
     let (from, to) = (Path::new(CONFIGS), prefix.join("nginx"));
     let text = fs::read_to_string(from.join(config)).with_context(|| {
         format!(
-            "nginx/{config} cannot be read; the chapters run from a checkout of the repository, \
-             and this one was built in {}",
-            from.parent().unwrap_or(from).display()
+            "nginx/{config} cannot be read; a chapter runs where its repository was checked out and built, {}",
+            Path::new(env!("CARGO_MANIFEST_DIR"))
+                .parent()
+                .unwrap_or(from)
+                .display()
         )
     })?;
     let include = to.join("include");

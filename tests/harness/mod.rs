@@ -24,7 +24,7 @@ const OURS: [&str; 6] = [
 ];
 
 /// The longest that anything here may take, a first build of nginx included.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 
 /// What a program said, and how it ended.
 #[derive(Debug)]

@@ -75,7 +75,7 @@ fn kill_9_ends_everything_too() {
 }
 
 fn everything_ends_after(signal: Signal, code: Option<i32>) {
-    let scratch = tempfile::tempdir().unwrap();
+    let scratch = tempfile::tempdir().expect("a folder");
     let mut stage = Running::start(
         command(CHAPTER)
             .args(["--ports", "auto"])
@@ -95,8 +95,8 @@ fn everything_ends_after(signal: Signal, code: Option<i32>) {
     let left: Vec<PathBuf> = scratch
         .path()
         .read_dir()
-        .unwrap()
-        .map(|file| file.unwrap().path())
+        .expect("the folder is there")
+        .map(|file| file.expect("a file").path())
         .collect();
     assert!(left.is_empty(), "{left:?}");
 }

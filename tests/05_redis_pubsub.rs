@@ -38,7 +38,7 @@ fn a_redis_that_does_not_answer_is_named() {
             .env("REDIS_URL", NOBODY),
         1,
         &[
-            "REDIS_URL=redis://127.0.0.1:1 does not answer",
+            "REDIS_URL=redis://127.0.0.1:1 cannot be used",
             "unset REDIS_URL",
         ],
     );

@@ -284,3 +284,31 @@ fn copy_configs(prefix: &Path, config: &str, swaps: &[Swap]) -> Result<()> {
     fs::write(to.join(config), text)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_refused_config_is_said_in_nginxs_words_and_under_the_learners_path() {
+        let nginx = Nginx {
+            program: embedded_nginx::nginx().unwrap(),
+            origin: String::new(),
+        };
+        let prefix = tempfile::tempdir().unwrap();
+        fs::create_dir(prefix.path().join("nginx")).unwrap();
+        fs::write(prefix.path().join("nginx/bad.conf"), "evnts {}\n").unwrap();
+
+        let arguments = arguments(prefix.path(), "bad.conf");
+        let refused = nginx.test(&arguments, prefix.path(), "bad.conf").await;
+        let said = refused.unwrap_err().to_string();
+        assert!(
+            said.starts_with("nginx refuses nginx/bad.conf: [emerg]"),
+            "{said}"
+        );
+        assert!(
+            said.ends_with("unknown directive \"evnts\" in nginx/bad.conf:1"),
+            "{said}"
+        );
+    }
+}

@@ -59,7 +59,7 @@ impl Redis {
         }
         let embedded_only = named.is_some();
         if !embedded_only && matches!(ports, Ports::Article) {
-            let url = with_resp3(&format!("redis://{}", loopback(PORT)));
+            let url = format!("redis://{}", loopback(PORT));
             if listens(loopback(PORT))
                 && let Ok(version) = ping(&url).await
             {
@@ -71,7 +71,7 @@ impl Redis {
             }
         }
         let address = ports.instead_of(PORT)?;
-        let url = with_resp3(&format!("redis://{address}"));
+        let url = format!("redis://{address}");
         let program = ["redis-server", "valkey-server"]
             .iter()
             .find_map(|name| on_path(name))
@@ -106,12 +106,13 @@ impl Redis {
         redis::Client::open(url).map_err(|_| {
             anyhow!("REDIS_URL={url} is no Redis URL: it looks like redis://127.0.0.1:6379")
         })?;
-        let resp3 = with_resp3(url);
-        let version = ping(&resp3).await.with_context(|| {
-            format!("REDIS_URL={url} does not answer: start that Redis, or unset REDIS_URL to have one found")
+        let version = ping(url).await.with_context(|| {
+            format!(
+                "REDIS_URL={url} cannot be used: start that Redis, or unset REDIS_URL to have one found"
+            )
         })?;
         Ok(Self {
-            url: resp3,
+            url: url.to_owned(),
             origin: format!("{version}, from REDIS_URL"),
             source: Source::Found,
         })
@@ -196,31 +197,27 @@ async fn spawn(program: &Path, address: SocketAddr, scratch: &Path) -> Result<Pr
     }
 }
 
-/// The adapter listens through RESP3's push messages, so every client asks for RESP3.
-fn with_resp3(url: &str) -> String {
-    if url.contains("protocol=") {
-        return url.to_owned();
-    }
-    match url.split_once('?') {
-        Some((base, query)) => format!("{base}?protocol=resp3&{query}"),
-        None => format!("{}/?protocol=resp3", url.trim_end_matches('/')),
-    }
-}
-
 fn listens(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
 }
 
-/// Says PING and asks for the version: `Redis 7.0.15`.
+/// Says PING, makes sure of RESP3, and asks for the version: `Redis 7.0.15`.
 async fn ping(url: &str) -> Result<String> {
     let client = redis::Client::open(url)?;
     let asked = async {
         let mut connection = client.get_multiplexed_async_connection().await?;
-        let _pong: String = redis::cmd("PING").query_async(&mut connection).await?;
-        redis::cmd("INFO")
-            .arg("server")
-            .query_async::<String>(&mut connection)
+        redis::cmd("PING").exec_async(&mut connection).await?;
+        // Chapter 6 hears messages over the connection that it publishes on.
+        redis::cmd("HELLO")
+            .arg(3)
+            .exec_async(&mut connection)
             .await
+            .context("it does not speak RESP3, as Redis does from 6.0 on")?;
+        let info: String = redis::cmd("INFO")
+            .arg("server")
+            .query_async(&mut connection)
+            .await?;
+        anyhow::Ok(info)
     };
     let info = timeout(PATIENCE, asked)
         .await
@@ -234,22 +231,4 @@ async fn ping(url: &str) -> Result<String> {
         (Some("embedded-pubsub"), _) => "an embedded pub/sub server".to_owned(),
         _ => format!("Redis {}", field("redis_version").unwrap_or("?")),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::with_resp3;
-
-    #[test]
-    fn resp3_is_asked_for_unless_the_url_says_otherwise() {
-        for (given, asked) in [
-            ("redis://h:1", "redis://h:1/?protocol=resp3"),
-            ("redis://h:1/", "redis://h:1/?protocol=resp3"),
-            ("redis://h:1/2", "redis://h:1/2/?protocol=resp3"),
-            ("redis://h?a=b", "redis://h?protocol=resp3&a=b"),
-            ("redis://h?protocol=resp2", "redis://h?protocol=resp2"),
-        ] {
-            assert_eq!(with_resp3(given), asked);
-        }
-    }
 }

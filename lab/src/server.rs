@@ -17,11 +17,30 @@ pub(crate) struct Server {
     /// The port that the article gives it, and the configs name.
     pub(crate) article_port: u16,
     pub(crate) address: SocketAddr,
-    pub(crate) environment: Vec<(String, String)>,
+    environment: Vec<(String, String)>,
     pub(crate) process: Option<Process>,
 }
 
 impl Server {
+    /// A server that does not run yet.
+    pub(crate) fn new(
+        letter: char,
+        article_port: u16,
+        address: SocketAddr,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        Self {
+            letter,
+            article_port,
+            address,
+            environment: environment
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            process: None,
+        }
+    }
+
     /// Starts it; ready once it has said that it runs.
     ///
     /// # Errors

@@ -66,9 +66,10 @@ impl Stage {
             checks,
         })
     }
+}
 
-    // ---- what the lesson says ------------------------------------------------------
-
+/// What the lesson says.
+impl Stage {
     /// Turns to the next experiment.
     pub fn step(&self, title: &str) {
         self.journal.record(Event::Step {
@@ -105,9 +106,10 @@ impl Stage {
             self.journal.show_all();
         }
     }
+}
 
-    // ---- servers ---------------------------------------------------------------------
-
+/// Servers.
+impl Stage {
     /// Starts servers until there are `count`: A on 8000, B on 8001, and so on.
     ///
     /// `environment` is set for each of them, beside `PORT`.
@@ -123,16 +125,8 @@ impl Stage {
             let article_port = FIRST_SERVER + u16::from(index);
             let address = self.ports.instead_of(article_port)?;
             self.journal.introduce(letter, address);
-            self.servers.push(Server {
-                letter,
-                article_port,
-                address,
-                environment: environment
-                    .iter()
-                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                    .collect(),
-                process: None,
-            });
+            self.servers
+                .push(Server::new(letter, article_port, address, environment));
             self.start_server(letter).await?;
         }
         Ok(())
@@ -200,16 +194,8 @@ impl Stage {
             .collect();
         self.stop_servers().await;
         for (letter, article_port, address) in places {
-            self.servers.push(Server {
-                letter,
-                article_port,
-                address,
-                environment: environment
-                    .iter()
-                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                    .collect(),
-                process: None,
-            });
+            self.servers
+                .push(Server::new(letter, article_port, address, environment));
             self.start_server(letter).await?;
         }
         Ok(())
@@ -295,9 +281,10 @@ impl Stage {
     pub fn address(&self, port: u16) -> Result<SocketAddr> {
         self.ports.instead_of(port)
     }
+}
 
-    // ---- nginx -----------------------------------------------------------------------
-
+/// nginx.
+impl Stage {
     /// Starts nginx with one of the configs in `nginx/`, in place of the one that runs.
     /// Returns its URL.
     ///
@@ -367,9 +354,10 @@ impl Stage {
             nginx.stop().await;
         }
     }
+}
 
-    // ---- Redis -----------------------------------------------------------------------
-
+/// Redis.
+impl Stage {
     /// Finds or starts Redis. Returns its URL, which asks for RESP3.
     ///
     /// # Errors
@@ -433,9 +421,10 @@ impl Stage {
             self.watchers.push((Part::Redis, watcher));
         }
     }
+}
 
-    // ---- other programs --------------------------------------------------------------
-
+/// The chapter's other programs.
+impl Stage {
     /// Starts one of the chapter's other programs as a process of its own.
     ///
     /// # Errors
@@ -469,9 +458,10 @@ impl Stage {
             lines,
         })
     }
+}
 
-    // ---- the end ---------------------------------------------------------------------
-
+/// The end.
+impl Stage {
     /// Ends everything that the stage started, in order: no client is answered by half a stage.
     pub(crate) async fn stop(mut self) {
         self.stop_nginx().await;

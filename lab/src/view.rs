@@ -94,7 +94,7 @@ pub(crate) fn render(event: &Event, cast: &Cast) -> String {
         Event::Step { title } => format!("\n{}", paint(BOLD, &format!("── {title}"))),
         Event::Note { text } => text
             .lines()
-            .map(|line| format!("  {line}"))
+            .map(|line| format!("  {line}").trim_end().to_owned())
             .collect::<Vec<_>>()
             .join("\n"),
         Event::Claim { text, held: true } => format!("  {} {text}", paint(GREEN, "✓")),

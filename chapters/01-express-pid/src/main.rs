@@ -112,7 +112,7 @@ async fn get(server: SocketAddr, path: &str) -> Result<String, Box<dyn Error>> {
 
 fn indent(text: &str) -> String {
     text.lines()
-        .map(|line| format!("  {line}"))
+        .map(|line| format!("  {line}").trim_end().to_owned())
         .collect::<Vec<_>>()
         .join("\n")
 }

@@ -17,15 +17,18 @@ use crate::link::{DELIVER, Link, Private};
 /// A real application checks a token here. The name is the server's own ID of the user;
 /// `socket.id` stays the secret of one session.
 #[derive(Deserialize)]
-struct Hello {
-    user: String,
+pub struct Hello {
+    /// The user's name.
+    pub user: String,
 }
 
-/// What a user sends: the event `say`.
+/// What a user sends with the event `say`.
 #[derive(Deserialize)]
-struct Say {
-    to: String,
-    text: String,
+pub struct Say {
+    /// To whom.
+    pub to: String,
+    /// What.
+    pub text: String,
 }
 
 struct Chat {

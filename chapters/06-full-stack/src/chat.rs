@@ -8,10 +8,10 @@ use std::env;
 use anyhow::{Context, Result, bail};
 use axum::Router;
 use ch05_redis_pubsub::{
+    chat::{Hello, Say},
     link::Private,
     programs::{no_redis, redis_url},
 };
-use serde::Deserialize;
 use socketioxide::{
     SocketIo,
     adapter::{Adapter, Emitter},
@@ -25,19 +25,6 @@ use crate::driver::ResilientDriver;
 /// The adapter that reaches other servers through Redis.
 type RedisAdapter = CustomRedisAdapter<Emitter, ResilientDriver>;
 
-/// Who a client says it is, in the handshake's `auth`; a real application checks a token.
-#[derive(Deserialize)]
-struct Hello {
-    user: String,
-}
-
-/// What a user sends with the event `say`.
-#[derive(Deserialize)]
-struct Say {
-    to: String,
-    text: String,
-}
-
 /// Serves the chat on the port that `PORT` names.
 ///
 /// `ADAPTER=off` leaves the adapter out; otherwise it talks to the Redis that
@@ -48,8 +35,7 @@ struct Say {
 pub async fn serve() -> Result<()> {
     match env::var("ADAPTER").as_deref() {
         Err(_) | Ok("redis") => {
-            let client = redis::Client::open(with_resp3(redis_url()))?;
-            let driver = ResilientDriver::connect(client)
+            let driver = ResilientDriver::connect(&redis_url())
                 .await
                 .with_context(no_redis)?;
             let adapter = RedisAdapterCtr::new_with_driver(driver, RedisAdapterConfig::default());
@@ -117,14 +103,5 @@ fn private(from: &str, to: String, text: String) -> Private {
 fn acknowledge<A: Adapter>(ack: AckSender<A>, sent: bool) {
     if let Err(error) = ack.send(&sent) {
         println!("a sender is gone before its acknowledgement: {error}");
-    }
-}
-
-/// The driver's messages come as RESP3's push messages.
-fn with_resp3(url: String) -> String {
-    match url {
-        url if url.contains("protocol=") => url,
-        url if url.contains('?') => format!("{url}&protocol=resp3"),
-        url => format!("{url}?protocol=resp3"),
     }
 }

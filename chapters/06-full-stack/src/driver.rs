@@ -15,7 +15,8 @@ use std::{
 };
 
 use redis::{
-    AsyncCommands, Client, FromRedisValue, PushInfo, PushKind, RedisError,
+    AsyncCommands, Client, FromRedisValue, IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind,
+    RedisError,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 use socketioxide_redis::drivers::{ChanItem, Driver, MessageStream};
@@ -47,12 +48,18 @@ struct State {
 }
 
 impl ResilientDriver {
-    /// Connects. The URL of `client` must ask for RESP3 (`?protocol=resp3`), since
-    /// messages come in over the same connection as push messages.
+    /// Connects to the Redis at `url`, over RESP3: messages come in as its push messages,
+    /// over the connection that publishes.
     ///
     /// # Errors
     /// When Redis does not answer now. Later it may come and go.
-    pub async fn connect(client: Client) -> Result<Self, RedisError> {
+    pub async fn connect(url: &str) -> Result<Self, RedisError> {
+        let info = url.into_connection_info()?;
+        let resp3 = info
+            .redis_settings()
+            .clone()
+            .set_protocol(ProtocolVersion::RESP3);
+        let client = Client::open(info.set_redis_settings(resp3))?;
         // The manager would go on trying for ever; a Redis that was never there is an error.
         client.get_multiplexed_async_connection().await?;
 

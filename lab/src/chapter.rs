@@ -128,19 +128,16 @@ impl Chapter {
             Which::Article => Ports::Article,
             Which::Auto => Ports::auto()?,
         };
-        let mut stage = Stage::new(ports, options.check, journal.clone())?;
+        let mut stage = Stage::new(ports, journal.clone())?;
         journal.record(Event::Chapter {
             title: self.title.to_owned(),
         });
 
         let played = async {
             lesson(&mut stage).await?;
-            let (held, claims) = journal.claims();
+            let all_held = stage.conclude(!options.check);
             if options.check {
-                journal.record(Event::Note {
-                    text: format!("\n{held} of {claims} claims held"),
-                });
-                return Ok(if held == claims {
+                return Ok(if all_held {
                     ExitCode::SUCCESS
                 } else {
                     ExitCode::FAILURE

@@ -47,6 +47,9 @@ enum Source {
 }
 
 impl Redis {
+    /// Where Redis is unless somebody says otherwise.
+    pub(crate) const USUAL_URL: &str = "redis://127.0.0.1:6379";
+
     /// `REDIS_URL`, else whatever answers PING on 6379, else a server on `PATH`, else the
     /// embedded pub/sub server.
     ///
@@ -59,10 +62,15 @@ impl Redis {
         }
         let embedded_only = named.is_some();
         if !embedded_only && matches!(ports, Ports::Article) {
-            let url = format!("redis://{}", loopback(PORT));
-            if listens(loopback(PORT))
-                && let Ok(version) = ping(&url).await
-            {
+            let url = Self::USUAL_URL.to_owned();
+            if listens(loopback(PORT)) {
+                let version = ping(&url).await.with_context(|| {
+                    format!(
+                        "port {PORT} is taken by something that cannot be used as Redis: name one with \
+                         REDIS_URL (its password goes there too, redis://:password@127.0.0.1), or take \
+                         free ports with `-- --ports auto`"
+                    )
+                })?;
                 return Ok(Self {
                     url,
                     origin: format!("{version}, found on port {PORT}"),

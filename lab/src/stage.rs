@@ -42,11 +42,11 @@ pub struct Stage {
     nginx_found: Option<Nginx>,
     nginx_address: Option<SocketAddr>,
     watchers: Vec<(Part, AbortHandle)>,
-    checks: bool,
+    by_hand: String,
 }
 
 impl Stage {
-    pub(crate) fn new(ports: Ports, checks: bool, journal: Journal) -> Result<Self> {
+    pub(crate) fn new(ports: Ports, journal: Journal) -> Result<Self> {
         let scratch = tempfile::Builder::new()
             .prefix("socket-lab-")
             .tempdir()
@@ -63,7 +63,7 @@ impl Stage {
             nginx_found: None,
             nginx_address: None,
             watchers: Vec::new(),
-            checks,
+            by_hand: String::new(),
         })
     }
 }
@@ -97,14 +97,25 @@ impl Stage {
         }
     }
 
-    /// Says what to try by hand. The stage stays up for it, unless it only checks.
-    pub fn try_by_hand(&self, text: impl Into<String>) {
-        if !self.checks {
+    /// What to try by hand, for the time after the lesson when the stage stays up.
+    pub fn try_by_hand(&mut self, text: impl Into<String>) {
+        self.by_hand = text.into();
+    }
+
+    /// Sums up, and with `stays_up` says what can be done now. Returns whether all
+    /// claims held.
+    pub(crate) fn conclude(&self, stays_up: bool) -> bool {
+        let (held, claims) = self.journal.claims();
+        self.note(format!("\n{held} of {claims} claims held"));
+        if stays_up {
             self.step("The stage stays up until Ctrl-C. Try by hand, in a second terminal:");
-            self.note(text);
-            self.note("");
+            self.note(format!(
+                "{}\n\nEach request and each server's console show up here:",
+                self.by_hand
+            ));
             self.journal.show_all();
         }
+        held == claims
     }
 }
 
@@ -369,6 +380,15 @@ impl Stage {
         self.redis = Some(redis);
         self.watch_redis();
         Ok(url)
+    }
+
+    /// What stands before a command in another terminal, so that it finds the stage's
+    /// Redis: `REDIS_URL=… `, or nothing if it is where everyone looks.
+    pub fn redis_for_commands(&self) -> String {
+        match &self.redis {
+            Some(redis) if redis.url != Redis::USUAL_URL => format!("REDIS_URL={} ", redis.url),
+            _ => String::new(),
+        }
     }
 
     /// Whether Redis is the stage's own, so that it may be killed.

@@ -90,7 +90,7 @@ fn column(name: &str) -> String {
 /// The lines that tell `event`, with ANSI colours, without the last line's end.
 pub(crate) fn render(event: &Event, cast: &Cast) -> String {
     match event {
-        Event::Chapter { title } => format!("{}\n", paint(BOLD, title)),
+        Event::Chapter { title } => paint(BOLD, title),
         Event::Step { title } => format!("\n{}", paint(BOLD, &format!("── {title}"))),
         Event::Note { text } => text
             .lines()

@@ -26,6 +26,10 @@ async fn server() -> Result<()> {
 }
 
 async fn lesson(stage: &mut Stage) -> Result<()> {
+    stage.note(
+        "Three copies of chapter 1's server, and nginx in front of them.\n\
+         Watch the letter behind each arrow: the server that answered.\n\n",
+    );
     stage.start_servers(3, &[]).await?;
     let url = stage.start_nginx("02-round-robin.conf").await?;
 
@@ -36,10 +40,11 @@ async fn lesson(stage: &mut Stage) -> Result<()> {
 
     stage.start_nginx("02-round-robin.conf").await?;
     let pid = stage.server_pid('B').unwrap_or_default();
+    let port = stage.server_addresses()[1].port();
     stage.try_by_hand(format!(
         "curl -i {url}/           a few times: look at the PID, and at X-Upstream\n\
          kill -9 {pid}                            server B; then ask again\n\
-         PORT=8001 cargo run -p ch02-nginx-rr     and B is back, for nginx after at most 10 s"
+         PORT={port} cargo run -p ch02-nginx-rr     and B is back, for nginx after at most 10 s"
     ));
     Ok(())
 }
@@ -115,14 +120,14 @@ async fn the_backup_answers(stage: &mut Stage) -> Result<()> {
     stage.show(after.seen);
     stage.claim("with the others dead, D answers everything", by_d);
     stage.claim("no request fails", failed == 0);
-
-    stage.stop_servers().await;
-    stage.start_servers(3, &[]).await
+    Ok(())
 }
 
 /// The article's alternative: what Node's cluster module would be.
 async fn one_shared_port(stage: &mut Stage) -> Result<()> {
     stage.step("Without nginx: three processes share one port (SO_REUSEPORT)");
+    stage.stop_servers().await;
+    stage.start_servers(3, &[]).await?;
     let address = stage.address(8010)?;
     let url = format!("http://{address}");
     let mut workers = Vec::new();

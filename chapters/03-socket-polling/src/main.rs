@@ -23,6 +23,10 @@ fn main() -> ExitCode {
 }
 
 async fn lesson(stage: &mut Stage) -> Result<()> {
+    stage.note(
+        "A Socket.IO server: first alone, to see what goes over the wire, then three behind nginx.\n\
+         Watch the letters: which server opens a session, and which one is asked about it?\n\n",
+    );
     stage.start_servers(3, &[]).await?;
     let alone = stage.server_url('A')?;
     the_open_packet(stage, &alone).await;

@@ -21,6 +21,10 @@ fn main() -> ExitCode {
 }
 
 async fn lesson(stage: &mut Stage) -> Result<()> {
+    stage.note(
+        "Chapter 3's servers, and one line more for nginx.\n\
+         Watch the letters: do all requests of a client reach the same server?\n\n",
+    );
     stage.start_servers(3, &[]).await?;
     the_failure_once_more(stage).await?;
     one_line_more(stage).await?;

@@ -28,6 +28,10 @@ fn main() -> ExitCode {
 }
 
 async fn lesson(stage: &mut Stage) -> Result<()> {
+    stage.note(
+        "First Redis, with the article's two programs. Then Alice on one server writes to Bob on another.\n\
+         Watch what arrives, and what it took.\n\n",
+    );
     let redis = stage.start_redis().await?;
     nobody_listens(stage, &redis).await?;
     somebody_listens(stage, &redis).await?;
@@ -37,11 +41,11 @@ async fn lesson(stage: &mut Stage) -> Result<()> {
     servers_that_ask_each_other(stage).await?;
     redis_in_between(stage, &redis).await?;
 
-    stage.try_by_hand(
-        "cargo run -p ch05-redis-pubsub --bin subscriber    in one terminal\n\
-         cargo run -p ch05-redis-pubsub --bin publisher     in another\n\
-         redis-cli psubscribe '*'                           if you have it: all that servers say to each other",
-    );
+    let redis = stage.redis_for_commands();
+    stage.try_by_hand(format!(
+        "{redis}cargo run -p ch05-redis-pubsub --bin subscriber    in one terminal\n\
+         {redis}cargo run -p ch05-redis-pubsub --bin publisher     in another"
+    ));
     Ok(())
 }
 

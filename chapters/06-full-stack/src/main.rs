@@ -27,6 +27,10 @@ fn main() -> ExitCode {
 }
 
 async fn lesson(stage: &mut Stage) -> Result<()> {
+    stage.note(
+        "nginx with ip_hash, three servers, Redis between them, and a program outside them all.\n\
+         Watch which messages arrive, and what happens to them when Redis dies.\n\n",
+    );
     let redis = stage.start_redis().await?;
     stage.start_servers(3, &[("ADAPTER", "off")]).await?;
     let url = stage.start_nginx("06-full-stack.conf").await?;
@@ -38,8 +42,9 @@ async fn lesson(stage: &mut Stage) -> Result<()> {
     from_outside(stage, &url, &redis).await?;
     redis_dies(stage, &url).await?;
 
+    let redis = stage.redis_for_commands();
     stage.try_by_hand(format!(
-        "cargo run -p ch06-full-stack --bin emit -- bob hi   heard by three servers; none has a bob now\n\
+        "{redis}cargo run -p ch06-full-stack --bin emit -- bob hi   heard by three servers; none has a bob now\n\
          curl -i '{url}/socket.io/?EIO=4&transport=polling'   your server: always the same, says X-Upstream"
     ));
     Ok(())

@@ -128,7 +128,8 @@ impl Chapter {
             Which::Article => Ports::Article,
             Which::Auto => Ports::auto()?,
         };
-        let mut stage = Stage::new(ports, journal.clone())?;
+        let own = env::current_exe().context("this program's own path is unknown")?;
+        let mut stage = Stage::new(own, ports, journal.clone())?;
         journal.record(Event::Chapter {
             title: self.title.to_owned(),
         });

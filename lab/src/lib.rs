@@ -43,4 +43,5 @@ pub use anyhow::Result;
 pub use chapter::{Chapter, exit_code};
 pub use client::{Client, Socket, Transport};
 pub use event::Event;
+pub use nginx::Site;
 pub use stage::{Program, Stage};

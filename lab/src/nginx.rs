@@ -4,6 +4,7 @@ use std::{
     env,
     ffi::OsString,
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -42,7 +43,7 @@ impl Nginx {
     /// `NGINX_BIN`, else nginx on `PATH`, else the one built from source, once.
     ///
     /// `NGINX_BIN=embedded` asks for the one built from source.
-    pub(crate) async fn find(scratch: &Path, journal: &Journal) -> Result<Self> {
+    pub(crate) async fn find(binary: &Path, scratch: &Path, journal: &Journal) -> Result<Self> {
         if let Some(named) = env::var_os("NGINX_BIN").filter(|named| *named != "embedded") {
             let program = PathBuf::from(named);
             let about = describe(&program).await.with_context(|| {
@@ -73,7 +74,7 @@ impl Nginx {
                 ),
             });
         }
-        let program = from_source(scratch).await?;
+        let program = from_source(binary, scratch).await?;
         let about = describe(&program).await?;
         Ok(Self {
             origin: format!("{}, built from source", about.version),
@@ -82,19 +83,14 @@ impl Nginx {
     }
 
     /// Tests a config and starts nginx with it; ready once nginx accepts connections.
-    ///
-    /// `scratch` gets a copy of the configs in which `swaps` replace the article's addresses.
     pub(crate) async fn start(
         &self,
-        config: &str,
-        swaps: &[Swap],
+        site: &Site,
         scratch: &Path,
         journal: &Journal,
     ) -> Result<RunningNginx> {
-        let prefix = scratch.join("nginx-stage");
-        copy_configs(&prefix, config, swaps)?;
-        let arguments = arguments(&prefix, config);
-        self.test(&arguments, &prefix, config).await?;
+        let arguments = site.arguments();
+        self.test(site).await?;
 
         let (started, mut ready) = mpsc::channel(1);
         let process = {
@@ -108,17 +104,17 @@ impl Nginx {
         tokio::select! {
             _ = ready.recv() => {}
             _ = ended(process.watch_exit()) => {
-                bail!("nginx ended while it started with nginx/{config}");
+                bail!("nginx ended while it started with nginx/{}", site.config);
             }
         }
         Ok(RunningNginx { process })
     }
 
     /// `nginx -t`: a config that nginx refuses is said in nginx's own words.
-    async fn test(&self, arguments: &[OsString], prefix: &Path, config: &str) -> Result<()> {
+    async fn test(&self, site: &Site) -> Result<()> {
         let tested = Command::new(&self.program)
             .arg("-t")
-            .args(arguments)
+            .args(site.arguments())
             .stdin(Stdio::null())
             .output()
             .await
@@ -133,32 +129,18 @@ impl Nginx {
             .or(said.lines().last())
             .unwrap_or("it gives no reason");
         // The learner's file, not the stage's copy of it.
-        let refusal = refusal.replace(&format!("{}/", prefix.display()), "");
-        bail!("nginx refuses nginx/{config}: {}", refusal.trim());
+        let refusal = refusal.replace(&format!("{}/", site.prefix.display()), "");
+        bail!("nginx refuses nginx/{}: {}", site.config, refusal.trim());
     }
-}
-
-/// The command line that starts nginx with a config of the copy below `prefix`.
-fn arguments(prefix: &Path, config: &str) -> Vec<OsString> {
-    vec![
-        // Without it, nginx first tries a log file that only root may write.
-        "-e".into(),
-        "stderr".into(),
-        "-p".into(),
-        prefix.into(),
-        "-c".into(),
-        format!("nginx/{config}").into(),
-    ]
 }
 
 /// The nginx built from source.
 ///
 /// A process of its own builds it, so that whatever ends the stage ends the compilers too.
-async fn from_source(scratch: &Path) -> Result<PathBuf> {
-    let own = env::current_exe().context("this program's own path is unknown")?;
+async fn from_source(binary: &Path, scratch: &Path) -> Result<PathBuf> {
     let (said, mut lines) = mpsc::unbounded_channel();
     let builder = Process::spawn(
-        &Spec::new(&own)
+        &Spec::new(binary)
             .environment(PROGRAM, BUILDER)
             .with_own_stderr(),
         scratch,
@@ -261,28 +243,68 @@ pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
         .find(|program| program.is_file())
 }
 
-/// Copies the repository's `nginx/` below `prefix`, with addresses swapped in `config`.
-fn copy_configs(prefix: &Path, config: &str, swaps: &[Swap]) -> Result<()> {
-    let (from, to) = (Path::new(CONFIGS), prefix.join("nginx"));
-    let text = fs::read_to_string(from.join(config)).with_context(|| {
-        format!(
-            "nginx/{config} cannot be read; a chapter runs where its repository was checked out and built, {}",
-            Path::new(env!("CARGO_MANIFEST_DIR"))
-                .parent()
-                .unwrap_or(from)
-                .display()
-        )
-    })?;
-    let include = to.join("include");
-    fs::create_dir_all(&include)?;
-    fs::create_dir_all(to.join("run"))?;
-    for file in fs::read_dir(from.join("include"))? {
-        let file = file?;
-        fs::copy(file.path(), include.join(file.file_name()))?;
+/// A copy of the repository's `nginx/` in which one config names the stage's addresses.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// The folder that holds the copy, for nginx's `-p`.
+    pub prefix: PathBuf,
+    /// The config's name, such as `02-round-robin.conf`.
+    pub config: String,
+    /// Where nginx listens with it.
+    pub address: SocketAddr,
+}
+
+impl Site {
+    /// Makes the copy below `scratch`. `edit` may change the config's text before the
+    /// addresses in it are swapped.
+    pub(crate) fn copy(
+        scratch: &Path,
+        config: &str,
+        address: SocketAddr,
+        swaps: &[Swap],
+        edit: impl FnOnce(String) -> String,
+    ) -> Result<Self> {
+        let prefix = scratch.join("nginx-stage");
+        let (from, to) = (Path::new(CONFIGS), prefix.join("nginx"));
+        let text = fs::read_to_string(from.join(config)).with_context(|| {
+            format!(
+                "nginx/{config} cannot be read; a chapter runs where its repository was checked out and built, {}",
+                Path::new(env!("CARGO_MANIFEST_DIR"))
+                    .parent()
+                    .unwrap_or(from)
+                    .display()
+            )
+        })?;
+        for folder in ["include", "run"] {
+            fs::create_dir_all(to.join(folder))?;
+            for file in fs::read_dir(from.join(folder))? {
+                let file = file?;
+                if file.file_type()?.is_file() {
+                    fs::copy(file.path(), to.join(folder).join(file.file_name()))?;
+                }
+            }
+        }
+        let text = rewrite(&edit(text), swaps).with_context(|| format!("nginx/{config}"))?;
+        fs::write(to.join(config), text)?;
+        Ok(Self {
+            prefix,
+            config: config.to_owned(),
+            address,
+        })
     }
-    let text = rewrite(&text, swaps).with_context(|| format!("nginx/{config}"))?;
-    fs::write(to.join(config), text)?;
-    Ok(())
+
+    /// The command line that starts nginx with it.
+    fn arguments(&self) -> Vec<OsString> {
+        vec![
+            // Without it, nginx first tries a log file that only root may write.
+            "-e".into(),
+            "stderr".into(),
+            "-p".into(),
+            self.prefix.clone().into(),
+            "-c".into(),
+            format!("nginx/{}", self.config).into(),
+        ]
+    }
 }
 
 #[cfg(test)]
@@ -295,12 +317,17 @@ mod tests {
             program: embedded_nginx::nginx().unwrap(),
             origin: String::new(),
         };
-        let prefix = tempfile::tempdir().unwrap();
-        fs::create_dir(prefix.path().join("nginx")).unwrap();
-        fs::write(prefix.path().join("nginx/bad.conf"), "evnts {}\n").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("nginx")).unwrap();
+        fs::write(folder.path().join("nginx/bad.conf"), "evnts {}\n").unwrap();
 
-        let arguments = arguments(prefix.path(), "bad.conf");
-        let refused = nginx.test(&arguments, prefix.path(), "bad.conf").await;
+        let refused = nginx
+            .test(&Site {
+                prefix: folder.path().to_owned(),
+                config: "bad.conf".to_owned(),
+                address: ([127, 0, 0, 1], 0).into(),
+            })
+            .await;
         let said = refused.unwrap_err().to_string();
         assert!(
             said.starts_with("nginx refuses nginx/bad.conf: [emerg]"),

@@ -1,8 +1,8 @@
 //! The servers: the chapter's own binary again, each with a `PORT`.
 
-use std::{env, net::SocketAddr, path::Path};
+use std::{net::SocketAddr, path::Path};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -45,9 +45,13 @@ impl Server {
     ///
     /// # Errors
     /// With the server's own last words, if it ends instead.
-    pub(crate) async fn start(&mut self, scratch: &Path, journal: &Journal) -> Result<()> {
-        let binary = env::current_exe().context("this program's own path is unknown")?;
-        let mut spec = Spec::new(&binary).environment("PORT", &self.address.port().to_string());
+    pub(crate) async fn start(
+        &mut self,
+        binary: &Path,
+        scratch: &Path,
+        journal: &Journal,
+    ) -> Result<()> {
+        let mut spec = Spec::new(binary).environment("PORT", &self.address.port().to_string());
         for (name, value) in &self.environment {
             spec = spec.environment(name, value);
         }

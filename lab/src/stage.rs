@@ -1,6 +1,6 @@
 //! The stage: all parts of a chapter, started, watched and stopped together.
 
-use std::{env, fs, net::SocketAddr, os::unix::fs::PermissionsExt, process::ExitStatus};
+use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, path::PathBuf, process::ExitStatus};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use futures_util::future::join_all;
@@ -11,7 +11,7 @@ use crate::{
     client::PATIENCE,
     event::{Event, Part},
     journal::Journal,
-    nginx::{Nginx, RunningNginx},
+    nginx::{Nginx, RunningNginx, Site},
     ports::Ports,
     process::{Process, Spec, ended},
     redis::Redis,
@@ -31,6 +31,8 @@ pub(crate) const PROGRAM: &str = "LAB_PROGRAM";
 ///
 /// Whatever it started ends with it.
 pub struct Stage {
+    /// The chapter's binary, whose copies are servers and other programs.
+    binary: PathBuf,
     journal: Journal,
     ports: Ports,
     // Before `scratch`, since fields are dropped in order: first the processes, then
@@ -46,7 +48,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub(crate) fn new(ports: Ports, journal: Journal) -> Result<Self> {
+    pub(crate) fn new(binary: PathBuf, ports: Ports, journal: Journal) -> Result<Self> {
         let scratch = tempfile::Builder::new()
             .prefix("socket-lab-")
             .tempdir()
@@ -54,6 +56,7 @@ impl Stage {
         // Started by root, nginx lets its workers be `nobody`, who must get in too.
         fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755))?;
         Ok(Self {
+            binary,
             journal,
             ports,
             nginx: None,
@@ -65,6 +68,14 @@ impl Stage {
             watchers: Vec::new(),
             by_hand: String::new(),
         })
+    }
+
+    /// A stage for tests: it takes free ports, shows nothing, and starts copies of `binary`.
+    ///
+    /// # Errors
+    /// When there are no free ports, or no temporary folder can be made.
+    pub fn silent(binary: impl Into<PathBuf>) -> Result<Self> {
+        Self::new(binary.into(), Ports::auto()?, Journal::silent())
     }
 }
 
@@ -149,8 +160,9 @@ impl Stage {
     /// When its port is in use by now, or it ends while it starts.
     pub async fn start_server(&mut self, letter: char) -> Result<()> {
         let (scratch, journal) = (self.scratch.path().to_owned(), self.journal.clone());
+        let binary = self.binary.clone();
         let server = self.server_mut(letter)?;
-        server.start(&scratch, &journal).await?;
+        server.start(&binary, &scratch, &journal).await?;
         let process = server.process.as_ref().context("the server just started")?;
         let watcher = watch(Part::Server(letter), process, &journal);
         self.watchers.push((Part::Server(letter), watcher));
@@ -319,7 +331,21 @@ impl Stage {
     /// # Errors
     /// As for [`Stage::start_nginx`].
     pub async fn switch_nginx(&mut self, config: &str) -> Result<String> {
-        self.stop_nginx().await;
+        let site = self.nginx_site(config, |text| text)?;
+        self.run_nginx(&site).await
+    }
+
+    /// A copy of the configs with the stage's addresses, for whoever runs nginx elsewhere.
+    ///
+    /// `edit` may change the config's text, as a learner would.
+    ///
+    /// # Errors
+    /// When the config does not fit the servers, or nginx's port is in use.
+    pub fn nginx_site(
+        &mut self,
+        config: &str,
+        edit: impl FnOnce(String) -> String,
+    ) -> Result<Site> {
         let address = match self.nginx_address {
             Some(address) => address,
             None => self.ports.instead_of(NGINX)?,
@@ -337,17 +363,26 @@ impl Stage {
             port: NGINX,
             with: address,
         });
+        Site::copy(self.scratch.path(), config, address, &swaps, edit)
+    }
+
+    /// Starts nginx with such a copy, in place of the one that runs. Returns its URL.
+    ///
+    /// # Errors
+    /// When there is no nginx and none can be built, or it refuses the config.
+    pub async fn run_nginx(&mut self, site: &Site) -> Result<String> {
+        self.stop_nginx().await;
         let nginx = match self.nginx_found.take() {
             Some(nginx) => nginx,
-            None => Nginx::find(self.scratch.path(), &self.journal).await?,
+            None => Nginx::find(&self.binary, self.scratch.path(), &self.journal).await?,
         };
         let running = nginx
-            .start(config, &swaps, self.scratch.path(), &self.journal)
+            .start(site, self.scratch.path(), &self.journal)
             .await?;
         let watcher = watch(Part::Nginx, running.process(), &self.journal);
         self.nginx = Some((running, watcher));
         self.nginx_found = Some(nginx);
-        Ok(format!("http://{address}"))
+        Ok(format!("http://{}", site.address))
     }
 
     /// The URL of the nginx that runs.
@@ -455,8 +490,7 @@ impl Stage {
         arguments: &[&str],
         environment: &[(&str, &str)],
     ) -> Result<Program> {
-        let binary = env::current_exe().context("this program's own path is unknown")?;
-        let mut spec = Spec::new(&binary)
+        let mut spec = Spec::new(&self.binary)
             .arguments(arguments)
             .environment(PROGRAM, name);
         for (name, value) in environment {

@@ -1,13 +1,16 @@
 //! Chapter 1: which process answered?
 
-mod harness;
+// This chapter has no stage, and its test needs no bench.
+#[allow(dead_code)]
+#[path = "harness/binary.rs"]
+mod binary;
 
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
 };
 
-use harness::{Running, command, every_claim_holds, is_refused};
+use binary::{Running, command, every_claim_holds, is_refused};
 use rustix::process::Signal;
 
 const CHAPTER: &str = env!("CARGO_BIN_EXE_ch01-express-pid");

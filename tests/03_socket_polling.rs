@@ -1,12 +1,196 @@
 //! Chapter 3: Socket.IO over polling, and how round robin breaks it.
 
+// All of this file is a test, its helpers too.
+#![allow(clippy::unwrap_used)]
+
 mod harness;
 
-use harness::every_claim_holds;
+use std::time::Duration;
+
+use ch03_socket_polling::{
+    connect_once, connect_one_by_one, handshake, hold_a_poll, is_session_unknown, poll_twice, talk,
+};
+use harness::{bench::Bench, binary::every_claim_holds, node::OfficialClient};
+use lab::{
+    Client, Event, Transport,
+    client::{Packet, WebSocket},
+};
+use serde_json::json;
 
 const CHAPTER: &str = env!("CARGO_BIN_EXE_ch03-socket-polling");
 
 #[test]
 fn every_claim_of_the_chapter_holds() {
     every_claim_holds(CHAPTER);
+}
+
+/// One server, no nginx.
+async fn alone() -> (Bench, String) {
+    let mut bench = Bench::new(CHAPTER);
+    bench.stage.start_servers(1, &[]).await.unwrap();
+    let url = bench.stage.server_url('A').unwrap();
+    (bench, url)
+}
+
+#[tokio::test]
+async fn the_first_answer_opens_a_session_and_offers_websocket() {
+    let (_bench, url) = alone().await;
+    let open = handshake(&url).await.open.unwrap();
+    assert_eq!(open.upgrades, ["websocket"]);
+    assert_eq!((open.ping_interval, open.ping_timeout), (25_000, 20_000));
+    assert!(
+        open.sid.len() >= 16,
+        "a session ID is a secret, and not short"
+    );
+}
+
+#[tokio::test]
+async fn a_poll_is_held_and_answered_by_an_event() {
+    let (_bench, url) = alone().await;
+    let pause = Duration::from_millis(300);
+    let poll = hold_a_poll(&url, "hi", pause).await.unwrap();
+    assert!(poll.held >= pause, "{:?}", poll.held);
+    assert_eq!(
+        poll.packets,
+        [Packet::Message(r#"2["message","hi"]"#.to_owned())]
+    );
+}
+
+#[tokio::test]
+async fn over_polling_a_message_is_a_request_and_over_websocket_a_frame() {
+    let (_bench, url) = alone().await;
+    let polling = talk(&url, Transport::Polling, 10).await.unwrap().traffic;
+    let websocket = talk(&url, Transport::WebSocket, 10).await.unwrap().traffic;
+    assert!(polling.requests > 20 && polling.frames == 0, "{polling:?}");
+    assert!(
+        websocket.requests == 1 && websocket.frames > 20,
+        "{websocket:?}"
+    );
+    assert!(websocket.bytes_sent * 4 < polling.bytes_sent);
+}
+
+#[tokio::test]
+async fn the_default_begins_with_polling_and_upgrades() {
+    let (_bench, url) = alone().await;
+    let talk = talk(&url, Transport::Upgrade, 1).await.unwrap();
+    let frames: Vec<_> = talk
+        .seen
+        .iter()
+        .filter_map(|event| match event {
+            Event::Frame { text, .. } => Some(text.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(frames[..3], ["2probe", "3probe", "5"]);
+    assert!(
+        frames.contains(&r#"42["message","hello world"]"#),
+        "{frames:?}"
+    );
+}
+
+#[tokio::test]
+async fn behind_round_robin_the_second_poll_is_refused_by_another_server_every_time() {
+    let mut bench = Bench::with_servers(CHAPTER, &[]).await;
+    let url = bench.nginx("02-round-robin.conf").await;
+    for _ in 0..30 {
+        let twice = poll_twice(&Client::new("you", &url)).await.unwrap();
+        assert!(is_session_unknown(&twice.refusal.unwrap()));
+        assert!(twice.owner.is_some() && twice.asked.is_some());
+        assert_ne!(twice.owner, twice.asked);
+    }
+}
+
+#[tokio::test]
+async fn the_server_that_owns_the_session_knows_it() {
+    let mut bench = Bench::with_servers(CHAPTER, &[]).await;
+    let url = bench.nginx("02-round-robin.conf").await;
+    // With two of the three servers down, every turn is the owner's.
+    let alone = bench
+        .nginx_with("02-round-robin.conf", down_but_the_first)
+        .await;
+    assert_eq!(url, alone);
+    let twice = poll_twice(&Client::new("you", &alone)).await.unwrap();
+    assert_eq!(twice.refusal, None);
+}
+
+fn down_but_the_first(config: &str) -> String {
+    config
+        .replace("127.0.0.1:8001;", "127.0.0.1:8001 down;")
+        .replace("127.0.0.1:8002;", "127.0.0.1:8002 down;")
+}
+
+#[tokio::test]
+async fn a_bare_proxy_pass_breaks_websocket() {
+    let mut bench = Bench::with_servers(CHAPTER, &[]).await;
+    let url = bench.nginx("02-round-robin.conf").await;
+    let (connected, _) = connect_once(&url, Transport::WebSocket).await;
+    connected.unwrap_err();
+    // The handshake may succeed; what counts is the open packet, and none comes.
+    if let Ok(mut socket) = WebSocket::open(&Client::new("you", &url), None).await {
+        socket.receive().await.unwrap_err();
+    }
+}
+
+#[tokio::test]
+async fn with_the_upgrade_headers_websocket_is_not_affected_by_round_robin() {
+    let mut bench = Bench::with_servers(CHAPTER, &[]).await;
+    let url = bench.nginx("03-websocket.conf").await;
+    let tally = connect_one_by_one(&url, Transport::WebSocket, 30).await;
+    assert_eq!(tally.connected, 30, "{:?}", tally.reasons);
+}
+
+#[tokio::test]
+async fn with_the_upgrade_headers_polling_and_the_default_are_still_broken() {
+    let mut bench = Bench::with_servers(CHAPTER, &[]).await;
+    let url = bench.nginx("03-websocket.conf").await;
+    for transport in [Transport::Polling, Transport::Upgrade] {
+        let tally = connect_one_by_one(&url, transport, 30).await;
+        assert_eq!(tally.connected, 0);
+        for reason in tally.reasons {
+            assert!(reason.contains("Session ID unknown"), "{reason}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_official_client_connects_to_one_server_with_each_setting() {
+    let Some(client) = OfficialClient::find() else {
+        return;
+    };
+    let (_bench, url) = alone().await;
+    for (transports, ends_with) in [
+        (json!(["polling"]), "polling"),
+        (json!(["websocket"]), "websocket"),
+        (json!(["polling", "websocket"]), "websocket"),
+    ] {
+        let options = json!({ "url": url, "transports": transports }).to_string();
+        let outcome = client.run(&["connect", &options]).await;
+        assert_eq!(
+            outcome,
+            json!({ "connected": true, "transport": ends_with })
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_official_client_gets_connect_error_behind_round_robin_unless_it_uses_websocket_alone()
+{
+    let Some(client) = OfficialClient::find() else {
+        return;
+    };
+    let mut bench = Bench::with_servers(CHAPTER, &[]).await;
+    let url = bench.nginx("03-websocket.conf").await;
+    for transports in [json!(["polling"]), json!(["polling", "websocket"])] {
+        let options = json!({ "url": url, "transports": transports }).to_string();
+        let outcome = client.run(&["connect", &options]).await;
+        assert_eq!(outcome["connected"], json!(false), "{outcome}");
+        assert_eq!(outcome["status"], json!(400), "{outcome}");
+        assert!(
+            outcome["body"].to_string().contains("Session ID unknown"),
+            "{outcome}"
+        );
+    }
+    let options = json!({ "url": url, "transports": ["websocket"] }).to_string();
+    let outcome = client.run(&["connect", &options]).await;
+    assert_eq!(outcome["connected"], json!(true), "{outcome}");
 }

@@ -1,12 +1,211 @@
 //! Chapter 4: the same client, the same server.
 
+// All of this file is a test, its helpers too.
+#![allow(clippy::unwrap_used)]
+
 mod harness;
 
-use harness::every_claim_holds;
+use ch03_socket_polling::{connect_one_by_one, is_session_unknown, poll_twice};
+use ch04_ip_hash::{Crowd, gather, ip_hash, servers_of, spread};
+use harness::{bench::Bench, binary::every_claim_holds, node::OfficialClient};
+use lab::{Client, Socket, Transport, client::PATIENCE};
+use serde_json::json;
 
 const CHAPTER: &str = env!("CARGO_BIN_EXE_ch04-ip-hash");
 
 #[test]
 fn every_claim_of_the_chapter_holds() {
     every_claim_holds(CHAPTER);
+}
+
+#[tokio::test]
+async fn round_robin_sends_the_second_poll_to_another_server() {
+    let mut bench = Bench::with_servers(CHAPTER, &[]).await;
+    let url = bench.nginx("03-websocket.conf").await;
+    let twice = poll_twice(&Client::new("you", &url)).await.unwrap();
+    assert!(is_session_unknown(&twice.refusal.unwrap()));
+}
+
+#[tokio::test]
+async fn ip_hash_keeps_a_client_on_one_server() {
+    let mut bench = Bench::with_servers(CHAPTER, &[]).await;
+    let url = bench.nginx("04-ip-hash.conf").await;
+    for _ in 0..30 {
+        let twice = poll_twice(&Client::new("you", &url)).await.unwrap();
+        assert_eq!(twice.refusal, None);
+        assert_eq!(twice.owner, twice.asked);
+    }
+    for transport in [Transport::Polling, Transport::Upgrade, Transport::WebSocket] {
+        let tally = connect_one_by_one(&url, transport, 10).await;
+        assert_eq!(tally.connected, 10, "{:?}", tally.reasons);
+    }
+}
+
+#[tokio::test]
+async fn a_24_is_one_client() {
+    let mut bench = Bench::with_servers(CHAPTER, &[]).await;
+    let url = bench.nginx("04-ip-hash.conf").await;
+    let servers = servers_of(&url, Crowd::OneSubnet, 254).await.unwrap();
+    assert!(servers.iter().all(|(_, server)| *server == servers[0].1));
+}
+
+#[tokio::test]
+async fn many_24s_are_spread_as_the_arithmetic_says() {
+    let mut bench = Bench::with_servers(CHAPTER, &[]).await;
+    let url = bench.nginx("04-ip-hash.conf").await;
+    let addresses = bench.stage.server_addresses();
+    for (address, server) in servers_of(&url, Crowd::Spread, 254).await.unwrap() {
+        assert_eq!(server, Some(addresses[ip_hash(address, 3)]), "{address}");
+    }
+}
+
+#[tokio::test]
+async fn behind_a_proxy_everybody_is_one_client_unless_nginx_is_told_the_real_address() {
+    let mut bench = Bench::with_servers(CHAPTER, &[]).await;
+    let servers_used = |servers: Vec<(std::net::Ipv4Addr, Option<std::net::SocketAddr>)>| {
+        let used: std::collections::BTreeSet<_> =
+            servers.into_iter().map(|(_, server)| server).collect();
+        used.len()
+    };
+    let untold = |config: &str| {
+        config.replace(
+            "listen 3000;",
+            "listen 3000; real_ip_header X-Nobody-Sends-This;",
+        )
+    };
+    let url = bench.nginx_with("04-ip-hash.conf", untold).await;
+    assert_eq!(
+        servers_used(servers_of(&url, Crowd::Spread, 30).await.unwrap()),
+        1
+    );
+
+    let url = bench.nginx("04-ip-hash.conf").await;
+    assert_eq!(
+        servers_used(servers_of(&url, Crowd::Spread, 30).await.unwrap()),
+        3
+    );
+}
+
+#[tokio::test]
+async fn a_dead_server_takes_its_sessions_and_leaves_the_others() {
+    let mut bench = Bench::with_servers(CHAPTER, &[]).await;
+    let url = bench.nginx("04-ip-hash.conf").await;
+    let a = bench.stage.server_addresses().first().copied();
+    let (members, failed) = gather(&url, Crowd::Spread, 12, Transport::Upgrade, false).await;
+    assert_eq!(failed, 0);
+    bench.stage.kill_server('A').await.unwrap();
+    for mut member in members {
+        if member.socket.owner == a {
+            assert!(member.socket.ends(PATIENCE).await);
+            let client = Client::at("you", &url, member.address);
+            let again = Socket::connect(&client, Transport::Upgrade, None)
+                .await
+                .unwrap();
+            assert_ne!(again.owner, a);
+            assert_ne!(again.id, member.socket.id, "a new session");
+        } else {
+            member.socket.emit("message", &json!("still here")).unwrap();
+        }
+    }
+}
+
+/// How many servers a crowd of thirty uses.
+#[derive(Clone, Copy, Debug)]
+enum Use {
+    Nobody,
+    One,
+    Several,
+    All,
+}
+use Use::{All, Nobody, One, Several};
+
+/// A row of the chapter's table: one method, and what must come of each crowd.
+async fn row(config: &str, transport: Transport, cookies: bool, expected: [Use; 3]) {
+    let mut bench = Bench::with_servers(CHAPTER, &[]).await;
+    let url = bench.nginx(config).await;
+    for (crowd, expected) in [Crowd::OneAddress, Crowd::OneSubnet, Crowd::Spread]
+        .into_iter()
+        .zip(expected)
+    {
+        let (members, failed) = gather(&url, crowd, 30, transport, cookies).await;
+        let used = spread(&members).len();
+        let fits = match expected {
+            Nobody => members.is_empty(),
+            One => failed == 0 && used == 1,
+            Several => failed == 0 && used > 1,
+            All => failed == 0 && used == 3,
+        };
+        assert!(
+            fits,
+            "{config}, {crowd:?}: {failed} failed, {used} servers, not {expected:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn round_robin_connects_nobody() {
+    row("03-websocket.conf", Transport::Upgrade, false, [Nobody; 3]).await;
+}
+
+#[tokio::test]
+async fn least_conn_connects_nobody() {
+    row("04-least-conn.conf", Transport::Upgrade, false, [Nobody; 3]).await;
+}
+
+#[tokio::test]
+async fn ip_hash_connects_everybody_and_spreads_only_24s() {
+    row(
+        "04-ip-hash.conf",
+        Transport::Upgrade,
+        false,
+        [One, One, All],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn hash_of_the_whole_address_spreads_a_24() {
+    row(
+        "04-consistent-hash.conf",
+        Transport::Upgrade,
+        false,
+        [One, Several, Several],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_cookie_spreads_even_one_address() {
+    row("04-cookie.conf", Transport::Upgrade, true, [All; 3]).await;
+}
+
+#[tokio::test]
+async fn a_cookie_is_of_no_use_to_a_client_that_keeps_none() {
+    row("04-cookie.conf", Transport::Upgrade, false, [Nobody; 3]).await;
+}
+
+#[tokio::test]
+async fn websocket_alone_is_spread_without_stickiness() {
+    row("03-websocket.conf", Transport::WebSocket, false, [All; 3]).await;
+}
+
+#[tokio::test]
+async fn the_official_client_connects_through_ip_hash_with_each_setting() {
+    let Some(client) = OfficialClient::find() else {
+        return;
+    };
+    let mut bench = Bench::with_servers(CHAPTER, &[]).await;
+    let url = bench.nginx("04-ip-hash.conf").await;
+    for transports in [
+        json!(["polling"]),
+        json!(["websocket"]),
+        json!(["polling", "websocket"]),
+    ] {
+        for address in ["10.0.1.1", "10.0.2.1", "10.0.3.1"] {
+            let options = json!({ "url": url, "transports": transports, "forwardedFor": address })
+                .to_string();
+            let outcome = client.run(&["connect", &options]).await;
+            assert_eq!(outcome["connected"], json!(true), "{outcome}");
+        }
+    }
 }

@@ -1,8 +1,23 @@
 //! Chapter 5: how servers reach each other.
 
+// All of this file is a test, its helpers too.
+#![allow(clippy::unwrap_used)]
+
 mod harness;
 
-use harness::{command, every_claim_holds, is_refused};
+use ch05_redis_pubsub::{
+    channel::Channel,
+    experiment::{alice_writes_to_bob, connect},
+    link::Private,
+    programs::CHANNEL,
+};
+use futures_util::StreamExt;
+use harness::{
+    bench::Bench,
+    binary::{command, every_claim_holds, is_refused},
+};
+use redis::AsyncCommands;
+use serde_json::json;
 
 const CHAPTER: &str = env!("CARGO_BIN_EXE_ch05-redis-pubsub");
 const SUBSCRIBER: &str = env!("CARGO_BIN_EXE_subscriber");
@@ -14,6 +29,130 @@ const NOBODY: &str = "redis://127.0.0.1:1";
 #[test]
 fn every_claim_of_the_chapter_holds() {
     every_claim_holds(CHAPTER);
+}
+
+#[tokio::test]
+async fn a_message_published_before_anyone_subscribes_is_lost() {
+    let mut bench = Bench::new(CHAPTER);
+    let url = bench.redis().await;
+    let client = redis::Client::open(url.as_str()).unwrap();
+    let mut publisher = client.get_multiplexed_async_connection().await.unwrap();
+    let heard: usize = publisher.publish(CHANNEL, "too early").await.unwrap();
+    assert_eq!(heard, 0);
+
+    let mut subscriber = client.get_async_pubsub().await.unwrap();
+    subscriber.subscribe(CHANNEL).await.unwrap();
+    let heard: usize = publisher.publish(CHANNEL, "in time").await.unwrap();
+    assert_eq!(heard, 1);
+    let message = subscriber.on_message().next().await.unwrap();
+    assert_eq!(message.get_payload::<String>().unwrap(), "in time");
+}
+
+#[tokio::test]
+async fn the_two_programs_print_what_the_article_prints() {
+    let mut bench = Bench::new(CHAPTER);
+    let url = bench.redis().await;
+    let environment = [("REDIS_URL", url.as_str())];
+    let stage = &bench.stage;
+    let mut subscriber = stage
+        .start_program("subscriber", &[], &environment)
+        .unwrap();
+    assert!(subscriber.next_line().await.unwrap().contains("subscribed"));
+    let publisher = stage.start_program("publisher", &[], &environment).unwrap();
+    publisher.finish().await.unwrap();
+    for text in ["hi", "hello world"] {
+        assert_eq!(
+            subscriber.next_line().await.unwrap(),
+            format!("Message \"{text}\" on channel \"my channel\" arrived!")
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_typed_channel_carries_what_it_is_typed_for_and_says_what_is_not() {
+    const NUMBERS: Channel<Vec<u32>> = Channel::new("numbers");
+    let mut bench = Bench::new(CHAPTER);
+    let url = bench.redis().await;
+    let client = redis::Client::open(url.as_str()).unwrap();
+    let mut publisher = client.get_multiplexed_async_connection().await.unwrap();
+    let mut messages = Box::pin(NUMBERS.subscribe(&client).await.unwrap());
+
+    let _: usize = publisher.publish("numbers", "no numbers").await.unwrap();
+    assert_eq!(
+        NUMBERS.publish(&mut publisher, &vec![1, 2]).await.unwrap(),
+        1
+    );
+    let said = messages.next().await.unwrap().unwrap_err().to_string();
+    assert!(said.contains("channel numbers"), "{said}");
+    assert_eq!(messages.next().await.unwrap().unwrap(), [1, 2]);
+}
+
+#[tokio::test]
+async fn servers_that_know_only_their_own_users_lose_the_message() {
+    let bench = Bench::with_servers(CHAPTER, &[("LINK", "none")]).await;
+    let [a, b] = ['A', 'B'].map(|letter| bench.stage.server_url(letter).unwrap());
+    assert!(!alice_writes_to_bob(&a, &b).await.unwrap().arrived);
+    assert!(alice_writes_to_bob(&a, &a).await.unwrap().arrived);
+}
+
+#[tokio::test]
+async fn a_channel_inside_the_process_stops_at_the_process() {
+    let bench = Bench::with_servers(CHAPTER, &[("LINK", "in-process")]).await;
+    let [a, b] = ['A', 'B'].map(|letter| bench.stage.server_url(letter).unwrap());
+    let outcome = alice_writes_to_bob(&a, &b).await.unwrap();
+    assert!(!outcome.arrived);
+    assert_eq!(outcome.effort.heard_by, 1);
+}
+
+#[tokio::test]
+async fn servers_that_ask_each_other_deliver_it_with_up_to_one_request_to_each() {
+    let mut bench = Bench::with_servers(CHAPTER, &[("LINK", "none")]).await;
+    let peers: Vec<_> = bench
+        .stage
+        .server_addresses()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let link = [("LINK", "direct"), ("PEERS", &peers.join(","))];
+    bench.stage.restart_servers(&link).await.unwrap();
+    let [a, b, c] = ['A', 'B', 'C'].map(|letter| bench.stage.server_url(letter).unwrap());
+    for (bob, requests) in [(&b, 1), (&c, 2)] {
+        let outcome = alice_writes_to_bob(&a, bob).await.unwrap();
+        assert!(outcome.arrived);
+        assert_eq!(outcome.effort.requests, requests);
+    }
+
+    // A server that is down has no users: the next one is asked.
+    bench.stage.kill_server('B').await.unwrap();
+    assert!(alice_writes_to_bob(&a, &c).await.unwrap().arrived);
+}
+
+#[tokio::test]
+async fn redis_carries_the_message_to_every_server() {
+    let mut bench = Bench::new(CHAPTER);
+    let redis = bench.redis().await;
+    let link = [("LINK", "redis"), ("REDIS_URL", redis.as_str())];
+    bench.stage.start_servers(3, &link).await.unwrap();
+    let [a, b, c] = ['A', 'B', 'C'].map(|letter| bench.stage.server_url(letter).unwrap());
+    for bob in [&b, &c] {
+        let outcome = alice_writes_to_bob(&a, bob).await.unwrap();
+        assert!(outcome.arrived);
+        assert_eq!(outcome.effort.published, 1);
+        assert_eq!(outcome.effort.heard_by, 3);
+    }
+}
+
+#[tokio::test]
+async fn a_user_is_who_the_handshake_says_and_not_who_the_message_says() {
+    let bench = Bench::with_servers(CHAPTER, &[("LINK", "none")]).await;
+    let url = bench.stage.server_url('A').unwrap();
+    let mallory = connect(&url, "mallory").await.unwrap();
+    let mut bob = connect(&url, "bob").await.unwrap();
+    let forged = json!({ "from": "alice", "to": "bob", "text": "trust me" });
+    mallory.ask("say", &forged).await.unwrap();
+    let heard = bob.hear("message", lab::client::PATIENCE).await.unwrap();
+    let heard: Private = serde_json::from_value(heard).unwrap();
+    assert_eq!(heard.from, "mallory");
 }
 
 #[test]

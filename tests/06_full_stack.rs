@@ -1,8 +1,21 @@
 //! Chapter 6: nginx, three servers, Redis, and an emitter outside.
 
+// All of this file is a test, its helpers too.
+#![allow(clippy::unwrap_used)]
+
 mod harness;
 
-use harness::{command, every_claim_holds, is_refused};
+use std::time::Duration;
+
+use ch03_socket_polling::{is_session_unknown, poll_twice};
+use ch06_full_stack::experiment::{User, address_for, write, write_until_heard};
+use harness::{
+    bench::Bench,
+    binary::{command, every_claim_holds, is_refused},
+    node::OfficialClient,
+};
+use lab::{Client, Transport};
+use serde_json::json;
 
 const CHAPTER: &str = env!("CARGO_BIN_EXE_ch06-full-stack");
 const EMIT: &str = env!("CARGO_BIN_EXE_emit");
@@ -10,6 +23,172 @@ const EMIT: &str = env!("CARGO_BIN_EXE_emit");
 #[test]
 fn every_claim_of_the_chapter_holds() {
     every_claim_holds(CHAPTER);
+}
+
+/// nginx with `ip_hash`, three servers with the adapter, Redis; nginx's URL.
+async fn full_stack() -> (Bench, String) {
+    let mut bench = Bench::new(CHAPTER);
+    let redis = bench.redis().await;
+    let environment = [("REDIS_URL", redis.as_str())];
+    bench.stage.start_servers(3, &environment).await.unwrap();
+    let url = bench.nginx("06-full-stack.conf").await;
+    (bench, url)
+}
+
+/// The same without the adapter, and without Redis.
+async fn without_the_adapter() -> (Bench, String) {
+    let mut bench = Bench::with_servers(CHAPTER, &[("ADAPTER", "off")]).await;
+    let url = bench.nginx("06-full-stack.conf").await;
+    (bench, url)
+}
+
+async fn user(url: &str, name: &str, server: usize, transport: Transport) -> User {
+    User::connect(url, name, server, transport).await.unwrap()
+}
+
+#[tokio::test]
+async fn without_the_adapter_a_message_to_another_server_is_lost() {
+    let (_bench, url) = without_the_adapter().await;
+    let alice = user(&url, "alice", 0, Transport::Upgrade).await;
+    let mut bob = user(&url, "bob", 1, Transport::Upgrade).await;
+    let mut ann = user(&url, "ann", 0, Transport::Upgrade).await;
+    assert_ne!(alice.socket.owner, bob.socket.owner);
+    assert!(!write(&alice, &mut bob, "hi").await.unwrap().0);
+    assert!(
+        write(&alice, &mut ann, "hi").await.unwrap().0,
+        "her own server"
+    );
+}
+
+#[tokio::test]
+async fn the_adapter_carries_it_over_each_transport() {
+    let (_bench, url) = full_stack().await;
+    for transport in [Transport::Polling, Transport::WebSocket, Transport::Upgrade] {
+        let alice = user(&url, "alice", 0, transport).await;
+        let mut bob = user(&url, "bob", 1, transport).await;
+        assert_ne!(alice.socket.owner, bob.socket.owner);
+        assert!(
+            write(&alice, &mut bob, "hi").await.unwrap().0,
+            "{transport}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_user_hears_on_every_device_and_nobody_else_does() {
+    let (_bench, url) = full_stack().await;
+    let alice = user(&url, "alice", 0, Transport::Upgrade).await;
+    let mut laptop = user(&url, "bob", 1, Transport::Upgrade).await;
+    let mut phone = user(&url, "bob", 2, Transport::Polling).await;
+    let mut carol = user(&url, "carol", 1, Transport::Upgrade).await;
+    alice.say("bob", "hi, both").await.unwrap();
+    alice.say("carol", "hi, carol").await.unwrap();
+    assert!(laptop.hears("alice", "hi, both").await);
+    assert!(phone.hears("alice", "hi, both").await);
+    assert!(
+        carol.hears("alice", "hi, carol").await,
+        "and nothing before it"
+    );
+}
+
+#[tokio::test]
+async fn a_broadcast_reaches_everybody_once_and_in_order() {
+    let (_bench, url) = full_stack().await;
+    let alice = user(&url, "alice", 0, Transport::Upgrade).await;
+    let mut others = Vec::new();
+    for number in 0..9 {
+        let name = format!("user {number}");
+        others.push(user(&url, &name, number % 3, Transport::Upgrade).await);
+    }
+    for word in ["one", "two", "three"] {
+        alice.shout(word).await.unwrap();
+    }
+    for other in &mut others {
+        for word in ["one", "two", "three"] {
+            assert!(other.hears("alice", word).await, "{} {word}", other.name);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_emitter_reaches_a_user_from_outside() {
+    let mut bench = Bench::new(CHAPTER);
+    let redis = bench.redis().await;
+    let environment = [("REDIS_URL", redis.as_str())];
+    bench.stage.start_servers(3, &environment).await.unwrap();
+    let url = bench.nginx("06-full-stack.conf").await;
+    let mut bob = user(&url, "bob", 1, Transport::Upgrade).await;
+    let emit = bench
+        .stage
+        .start_program("emit", &["bob", "from outside"], &environment)
+        .unwrap();
+    assert!(bob.hears("emit", "from outside").await);
+    emit.finish().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_adapter_shares_messages_and_not_sessions() {
+    let (mut bench, url) = full_stack().await;
+    let client = Client::at("you", &url, address_for(0, 3));
+    assert_eq!(poll_twice(&client).await.unwrap().refusal, None);
+
+    let url = bench
+        .nginx_with("06-full-stack.conf", |config| {
+            config.replace("ip_hash;", "")
+        })
+        .await;
+    let twice = poll_twice(&Client::new("you", &url)).await.unwrap();
+    assert!(is_session_unknown(&twice.refusal.unwrap()));
+}
+
+#[tokio::test]
+async fn while_redis_is_away_a_server_delivers_to_its_own_and_afterwards_to_all() {
+    let (mut bench, url) = full_stack().await;
+    let alice = user(&url, "alice", 0, Transport::Upgrade).await;
+    let mut ann = user(&url, "ann", 0, Transport::Upgrade).await;
+    let mut bob = user(&url, "bob", 1, Transport::Upgrade).await;
+
+    bench.kill_redis().await;
+    assert!(bench.stage.await_line('A', "Redis is gone").await);
+    assert!(write(&alice, &mut ann, "still there?").await.unwrap().0);
+    assert!(!write(&alice, &mut bob, "and you?").await.unwrap().0);
+
+    bench.restart_redis().await;
+    let heard = write_until_heard(&alice, &mut bob, Duration::from_secs(5)).await;
+    assert!(heard.unwrap().is_some(), "messages cross again");
+    assert!(
+        write(&bob, &mut ann, "back").await.unwrap().0,
+        "and the other way"
+    );
+}
+
+#[tokio::test]
+async fn the_official_client_writes_to_another_server_with_each_setting() {
+    let Some(client) = OfficialClient::find() else {
+        return;
+    };
+    for (adapter, (_bench, url)) in [
+        (false, without_the_adapter().await),
+        (true, full_stack().await),
+    ] {
+        for transports in [
+            json!(["polling"]),
+            json!(["websocket"]),
+            json!(["polling", "websocket"]),
+        ] {
+            let [alice, bob] = [("alice", 0), ("bob", 1)].map(|(name, server)| {
+                json!({
+                    "url": url,
+                    "transports": transports,
+                    "forwardedFor": address_for(server, 3),
+                    "user": name,
+                })
+                .to_string()
+            });
+            let outcome = client.run(&["write", &alice, &bob, "hi"]).await;
+            assert_eq!(outcome, json!({ "connected": true, "arrived": adapter }));
+        }
+    }
 }
 
 #[test]

@@ -262,7 +262,7 @@ impl Site {
         config: &str,
         address: SocketAddr,
         swaps: &[Swap],
-        edit: impl FnOnce(String) -> String,
+        edit: impl FnOnce(&str) -> String,
     ) -> Result<Self> {
         let prefix = scratch.join("nginx-stage");
         let (from, to) = (Path::new(CONFIGS), prefix.join("nginx"));
@@ -284,7 +284,7 @@ impl Site {
                 }
             }
         }
-        let text = rewrite(&edit(text), swaps).with_context(|| format!("nginx/{config}"))?;
+        let text = rewrite(&edit(&text), swaps).with_context(|| format!("nginx/{config}"))?;
         fs::write(to.join(config), text)?;
         Ok(Self {
             prefix,

@@ -331,7 +331,7 @@ impl Stage {
     /// # Errors
     /// As for [`Stage::start_nginx`].
     pub async fn switch_nginx(&mut self, config: &str) -> Result<String> {
-        let site = self.nginx_site(config, |text| text)?;
+        let site = self.nginx_site(config, str::to_owned)?;
         self.run_nginx(&site).await
     }
 
@@ -341,11 +341,7 @@ impl Stage {
     ///
     /// # Errors
     /// When the config does not fit the servers, or nginx's port is in use.
-    pub fn nginx_site(
-        &mut self,
-        config: &str,
-        edit: impl FnOnce(String) -> String,
-    ) -> Result<Site> {
+    pub fn nginx_site(&mut self, config: &str, edit: impl FnOnce(&str) -> String) -> Result<Site> {
         let address = match self.nginx_address {
             Some(address) => address,
             None => self.ports.instead_of(NGINX)?,

@@ -1,0 +1,68 @@
+// The official Socket.IO client, as the tests use it. Prints one line of JSON.
+//
+//   node client.mjs connect <options>            connects once, and says how that ended
+//   node client.mjs write <alice> <bob> <text>   alice writes to bob, and says whether it arrived
+//
+// Options are JSON: { url, transports?, forwardedFor?, user? }.
+
+import { io } from "socket.io-client";
+
+/** How long an answer may take, and how long a message before it counts as lost. */
+const PATIENCE = 5_000;
+const LOST_AFTER = 500;
+
+const [command, ...rest] = process.argv.slice(2);
+const outcome = await { connect, write }[command](...rest);
+console.log(JSON.stringify(outcome));
+process.exit(0);
+
+async function connect(options) {
+  const socket = open(JSON.parse(options));
+  return settled(socket);
+}
+
+async function write(alice, bob, text) {
+  const [from, to] = [JSON.parse(alice), JSON.parse(bob)];
+  const [sender, receiver] = [open(from), open(to)];
+  const connected = await Promise.all([settled(sender), settled(receiver)]);
+  const failed = connected.find((outcome) => !outcome.connected);
+  if (failed) return failed;
+
+  const heard = new Promise((resolve) => {
+    receiver.on("message", resolve);
+    setTimeout(resolve, LOST_AFTER, null);
+  });
+  await sender.timeout(PATIENCE).emitWithAck("say", { to: to.user, text });
+  const message = await heard;
+  return { connected: true, arrived: message?.text === text && message?.from === from.user };
+}
+
+function open({ url, transports, forwardedFor, user }) {
+  return io(url, {
+    transports: transports ?? ["polling", "websocket"],
+    extraHeaders: forwardedFor ? { "x-forwarded-for": forwardedFor } : {},
+    auth: { user },
+    forceNew: true,
+    // The tests ask how the first attempt ends, not how often the client tries.
+    reconnection: false,
+    timeout: PATIENCE,
+  });
+}
+
+/** Connected, and upgraded where it may upgrade; or the first error, with the answer behind it. */
+function settled(socket) {
+  return new Promise((resolve) => {
+    socket.on("connect", () => {
+      const { engine } = socket.io;
+      const done = () => resolve({ connected: true, transport: engine.transport.name });
+      const upgrades = engine.opts.transports.includes("websocket") && engine.transport.name === "polling";
+      if (upgrades) engine.once("upgrade", done);
+      else done();
+    });
+    socket.on("connect_error", (error) => {
+      const { status, responseText } = error.context ?? {};
+      resolve({ connected: false, error: error.message, status, body: responseText });
+    });
+    setTimeout(() => resolve({ connected: false, error: "nothing happened" }), PATIENCE);
+  });
+}

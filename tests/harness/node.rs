@@ -1,0 +1,90 @@
+//! The official JavaScript client, `socket.io-client` from npm, in a process of its own.
+
+use std::{
+    env,
+    fs::File,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+
+/// The official client, fetched by `npm ci` on first need.
+pub(crate) struct OfficialClient {
+    script: PathBuf,
+}
+
+impl OfficialClient {
+    /// `None` where Node.js or the client is missing: said in a line, and a failure in CI.
+    pub(crate) fn find() -> Option<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/client");
+        match fetch(&folder) {
+            Ok(()) => Some(Self {
+                script: folder.join("client.mjs"),
+            }),
+            Err(reason) => {
+                assert!(
+                    env::var_os("CI").is_none(),
+                    "the official client is missing: {reason}"
+                );
+                // Not `eprintln!`, which libtest keeps to itself.
+                let _unread = writeln!(
+                    std::io::stderr(),
+                    "NOT TESTED with the official client: {reason}"
+                );
+                None
+            }
+        }
+    }
+
+    /// Runs a command of `client.mjs`; what it says is one line of JSON.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Value {
+        let output = tokio::process::Command::new("node")
+            .arg(&self.script)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .expect("node runs");
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| {
+            panic!(
+                "client.mjs said no JSON:\n{}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            )
+        })
+    }
+}
+
+/// Makes sure that the client is there; one process at a time.
+fn fetch(folder: &Path) -> Result<(), String> {
+    let version = Command::new("node").arg("--version").output();
+    if !version.is_ok_and(|version| version.status.success()) {
+        return Err("Node.js is not installed".to_owned());
+    }
+    let lock = File::open(folder.join("package-lock.json")).expect("the lockfile is there");
+    lock.lock().expect("the lockfile can be locked");
+    if folder
+        .join("node_modules/socket.io-client/package.json")
+        .is_file()
+    {
+        return Ok(());
+    }
+    let installed = Command::new("npm")
+        .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|_| "npm is not installed".to_owned())?;
+    if installed.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&installed.stderr);
+    let why = said.lines().find(|line| line.contains("error"));
+    Err(format!(
+        "`npm ci` in tests/client failed, and needs the network once: {}",
+        why.unwrap_or("no reason given")
+    ))
+}

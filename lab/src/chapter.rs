@@ -81,7 +81,7 @@ impl Chapter {
                 return block_on(async { program().await.map(|()| ExitCode::SUCCESS) });
             }
         }
-        let options = match Options::command()
+        let options = match command()
             .about(self.title)
             .after_help("PORT=8000 in the environment makes this one server of the stage.")
             .try_get_matches()
@@ -181,15 +181,33 @@ pub fn exit_code(outcome: Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", sentence(&error));
             ExitCode::FAILURE
         }
     }
 }
 
+/// An error and its causes, less those that say again what was said.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut sentence = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !sentence.contains(&cause) {
+            sentence = format!("{sentence}: {cause}");
+        }
+    }
+    sentence
+}
+
+/// The command line, under the name that the binary was started by.
+fn command() -> clap::Command {
+    let own = env::current_exe().unwrap_or_default();
+    let name = own.file_name().unwrap_or_default().to_string_lossy();
+    Options::command().bin_name(name.into_owned())
+}
+
 fn usage_error(sentence: &str) -> ExitCode {
     // Nobody may be there to read it.
-    let _unread = Options::command()
+    let _unread = command()
         .error(ErrorKind::ArgumentConflict, sentence)
         .print();
     ExitCode::from(2)

@@ -56,6 +56,8 @@ pub enum Event {
     Claim {
         /// The claim, as a sentence.
         text: String,
+        /// What was seen, where the claim alone does not say it; may be empty.
+        seen: String,
         /// Whether what was seen agrees.
         held: bool,
     },

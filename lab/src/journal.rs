@@ -4,6 +4,7 @@ use std::{
     io::Write,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use tokio::sync::Notify;
@@ -31,10 +32,10 @@ struct Shared {
 #[derive(Default)]
 struct Inner {
     events: Vec<Event>,
-    claims: usize,
-    held: usize,
+    claims: Vec<Event>,
     cast: Cast,
-    shows_all: bool,
+    /// Since when everything is shown.
+    shows_all: Option<Instant>,
     muted: bool,
 }
 
@@ -52,12 +53,15 @@ impl Journal {
     /// Adds what was observed to the list and shows it.
     pub(crate) fn record(&self, event: Event) {
         let mut inner = self.lock();
-        if inner.shows_all || !is_background(&event) {
+        let is_shown = match inner.shows_all {
+            None => !is_background(&event),
+            Some(since) => !began_before(&event, since),
+        };
+        if is_shown {
             self.print(&mut inner, &event);
         }
-        if let Event::Claim { held, .. } = event {
-            inner.claims += 1;
-            inner.held += usize::from(held);
+        if matches!(event, Event::Claim { .. }) {
+            inner.claims.push(event.clone());
         }
         if inner.events.len() == KEPT {
             inner.events.drain(..KEPT / 2);
@@ -102,15 +106,14 @@ impl Journal {
         self.lock().cast.is(letter, address);
     }
 
-    /// From now on, everything is shown: what happens now comes from outside.
+    /// From now on, everything is shown: what begins now comes from outside.
     pub(crate) fn show_all(&self) {
-        self.lock().shows_all = true;
+        self.lock().shows_all = Some(Instant::now());
     }
 
-    /// How many claims held, of how many.
-    pub(crate) fn claims(&self) -> (usize, usize) {
-        let inner = self.lock();
-        (inner.held, inner.claims)
+    /// All claims so far.
+    pub(crate) fn claims(&self) -> Vec<Event> {
+        self.lock().claims.clone()
     }
 
     /// Waits until nobody reads the terminal's output any more.
@@ -138,4 +141,11 @@ fn is_background(event: &Event) -> bool {
                 ..
             }
     )
+}
+
+/// Whether nginx finished a request just now that it was asked before `since`: a
+/// lesson's own connections end a moment after the lesson.
+fn began_before(event: &Event, since: Instant) -> bool {
+    matches!(event, Event::Forwarded(forwarded)
+        if since.elapsed() < Duration::from_secs_f64(forwarded.seconds.max(0.0)))
 }

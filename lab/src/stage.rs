@@ -95,8 +95,14 @@ impl Stage {
 
     /// Claims something, and says whether what was seen agrees.
     pub fn claim(&self, text: impl Into<String>, held: bool) {
+        self.claim_seen(text, "", held);
+    }
+
+    /// The same, and says what was seen: a figure, a name.
+    pub fn claim_seen(&self, text: impl Into<String>, seen: impl Into<String>, held: bool) {
         self.journal.record(Event::Claim {
             text: text.into(),
+            seen: seen.into(),
             held,
         });
     }
@@ -116,12 +122,20 @@ impl Stage {
     /// Sums up, and with `stays_up` says what can be done now. Returns whether all
     /// claims held.
     pub(crate) fn conclude(&self, stays_up: bool) -> bool {
-        let (held, claims) = self.journal.claims();
+        let claims = self.journal.claims();
+        let failed: Vec<_> = claims
+            .iter()
+            .filter(|claim| matches!(claim, Event::Claim { held: false, .. }))
+            .collect();
+        let (held, claims) = (claims.len() - failed.len(), claims.len());
         self.note(format!("\n{held} of {claims} claims held"));
+        for claim in &failed {
+            self.journal.show(claim);
+        }
         if stays_up {
             self.step("The stage stays up until Ctrl-C. Try by hand, in a second terminal:");
             self.note(format!(
-                "{}\n\nEach request and each server's console show up here:",
+                "{}\n\nEach request, and what the servers write, shows up here:",
                 self.by_hand
             ));
             self.journal.show_all();
@@ -315,13 +329,19 @@ impl Stage {
     /// When there is no nginx and none can be built, the config does not fit the servers,
     /// or nginx refuses it.
     pub async fn start_nginx(&mut self, config: &str) -> Result<String> {
+        let is_first = self.nginx_found.is_none();
         let url = self.switch_nginx(config).await?;
         if let (Some((nginx, _)), Some(found)) = (&self.nginx, &self.nginx_found) {
-            self.journal.record(Event::Up {
+            let up = |detail| Event::Up {
                 part: Part::Nginx,
                 pid: Some(nginx.process().pid()),
-                detail: format!("{url} with nginx/{config}   ({})", found.origin),
-            });
+                detail,
+            };
+            if is_first {
+                self.journal.record(up(found.origin.clone()));
+            }
+            self.journal
+                .record(up(format!("{url} with nginx/{config}")));
         }
         Ok(url)
     }
@@ -462,7 +482,7 @@ impl Stage {
         self.journal.record(Event::Up {
             part: Part::Redis,
             pid: redis.pid(),
-            detail: format!("{}   ({})", redis.url, redis.origin),
+            detail: format!("{}, {}", redis.url, redis.origin),
         });
     }
 

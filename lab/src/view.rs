@@ -49,10 +49,12 @@ const DIM: Style = Style::new().dimmed();
 const GREEN: Style = AnsiColor::Green.on_default();
 const RED: Style = AnsiColor::Red.on_default().bold();
 
-/// Width in which a request and its answer share a line.
-const LINE: usize = 96;
 /// Width of the column that says who.
 const WHO: usize = 10;
+/// Width in which a request and its answer share a line, of a terminal's 80.
+const LINE: usize = 80 - (2 + WHO + 2);
+/// How much of a body or frame is shown.
+const BODY: usize = 51;
 
 fn paint(style: Style, text: &str) -> String {
     format!("{style}{text}{style:#}")
@@ -97,17 +99,14 @@ pub(crate) fn render(event: &Event, cast: &Cast) -> String {
             .map(|line| format!("  {line}").trim_end().to_owned())
             .collect::<Vec<_>>()
             .join("\n"),
-        Event::Claim { text, held: true } => format!("  {} {text}", paint(GREEN, "✓")),
-        Event::Claim { text, held: false } => {
-            format!("  {} {}", paint(RED, "✗"), paint(RED, text))
-        }
+        Event::Claim { text, seen, held } => render_claim(text, seen, *held),
         Event::Up { part, detail, .. } => format!("  {}  {detail}", who(*part)),
         Event::Down { part, how } => format!("  {}  {}", who(*part), paint(RED, how)),
         Event::Said { part, line } => format!("  {}  {}", who(*part), redact_console(line)),
         Event::Exchange(exchange) => render_exchange(exchange, cast),
         Event::Frame { client, sent, text } => {
             let arrow = if *sent { "→" } else { "←" };
-            format!("  {}  frame {arrow} {}", column(client), redact(text))
+            format!("  {}  frame {arrow} {}", column(client), cut(&redact(text)))
         }
         Event::Forwarded(forwarded) => render_forwarded(forwarded, cast),
         Event::Message {
@@ -126,6 +125,24 @@ pub(crate) fn render(event: &Event, cast: &Cast) -> String {
     }
 }
 
+fn render_claim(text: &str, seen: &str, held: bool) -> String {
+    let mut text = text.to_owned();
+    if !held {
+        text.push_str(": not so");
+    }
+    if !seen.is_empty() {
+        let fits = text.chars().count() + seen.chars().count() <= 73;
+        text.push_str(if fits { " (" } else { "\n    (" });
+        text.push_str(seen);
+        text.push(')');
+    }
+    if held {
+        format!("  {} {text}", paint(GREEN, "✓"))
+    } else {
+        format!("  {} {}", paint(RED, "✗"), paint(RED, &text))
+    }
+}
+
 fn render_exchange(exchange: &Exchange, cast: &Cast) -> String {
     let mut request = format!("{} {}", exchange.method, redact(&exchange.target));
     if !exchange.sent.is_empty() {
@@ -136,16 +153,18 @@ fn render_exchange(exchange: &Exchange, cast: &Cast) -> String {
             let status = answered.status.to_string();
             let style = if answered.status < 400 { GREEN } else { RED };
             let status = paint(style, &status);
-            match redact(&readable(&answered.body)) {
+            match cut(&redact(&readable(&answered.body))) {
                 body if body.is_empty() => status,
                 body => format!("{status}  {body}"),
             }
         }
         Err(reason) => paint(RED, reason),
     };
+    let failed_at_nginx = matches!(&exchange.outcome, Ok(answered) if answered.status == 502);
     let tried = match cast.tried(&exchange.tried) {
-        tried if tried.is_empty() => String::new(),
-        tried => format!("{tried}  "),
+        tried if !tried.is_empty() => format!("{tried}  "),
+        _ if failed_at_nginx => format!("{NOBODY}  "),
+        _ => String::new(),
     };
     let one_line = format!("{request}  → {tried}{answer}");
     let who = column(&exchange.client);
@@ -166,7 +185,10 @@ fn render_forwarded(forwarded: &Forwarded, cast: &Cast) -> String {
         .request
         .rsplit_once(' ')
         .map_or(forwarded.request.as_str(), |(request, _protocol)| request);
-    let tried = cast.tried(&forwarded.tried);
+    let tried = match cast.tried(&forwarded.tried) {
+        tried if tried.is_empty() => NOBODY.to_owned(),
+        tried => tried,
+    };
     let style = if forwarded.status < 400 { GREEN } else { RED };
     let held = if forwarded.seconds < 1.0 {
         String::new()
@@ -180,6 +202,17 @@ fn render_forwarded(forwarded: &Forwarded, cast: &Cast) -> String {
         redact(request),
         paint(style, &forwarded.status.to_string())
     )
+}
+
+/// Who answers when nginx knows of no server that lives.
+const NOBODY: &str = "nobody";
+
+/// The beginning of a text, if it is long.
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(BODY) {
+        Some((at, _)) => format!("{}…", text[..at].trim_end_matches('…')),
+        None => text.to_owned(),
+    }
 }
 
 /// Packets of one payload are joined by the record separator, which no terminal shows.
@@ -273,6 +306,43 @@ mod tests {
         assert_eq!(
             plain(&get("/", &[8000, 8001], 200, "Hi, PID: 7")),
             "  you         GET /  → ● A ✗ ▲ B  200  Hi, PID: 7"
+        );
+    }
+
+    #[test]
+    fn with_every_server_dead_nobody_answers() {
+        assert_eq!(
+            plain(&get("/", &[], 502, "")),
+            "  you         GET /  → nobody  502"
+        );
+    }
+
+    #[test]
+    fn no_line_about_a_request_is_wider_than_80_columns() {
+        let sid = "Xy9-abcdefgh_0123";
+        let shown = plain(&get(
+            &format!("/socket.io/?EIO=4&transport=websocket&sid={sid}"),
+            &[8001],
+            200,
+            &"x".repeat(200),
+        ));
+        assert!(
+            shown.lines().all(|line| line.chars().count() <= 80),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn a_claim_that_fails_says_so_in_words() {
+        let claim = |held| Event::Claim {
+            text: "nobody connects".into(),
+            seen: "3 of 30".into(),
+            held,
+        };
+        assert_eq!(plain(&claim(true)), "  ✓ nobody connects (3 of 30)");
+        assert_eq!(
+            plain(&claim(false)),
+            "  ✗ nobody connects: not so (3 of 30)"
         );
     }
 

@@ -3,12 +3,19 @@
 //! `GET /` answers `Hi, PID: <pid>`. That is all, and it is enough: once there are
 //! several servers, the PID tells which of them answered.
 
-use std::{fmt, io, net::Ipv4Addr, process};
+use std::{
+    fmt,
+    io::{self, Write},
+    net::Ipv4Addr,
+    process,
+    time::Duration,
+};
 
 use axum::{Router, routing::get};
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
+    time::timeout,
 };
 
 /// The whole application: one route.
@@ -35,41 +42,72 @@ pub async fn listen_on(port: u16) -> Result<TcpListener, PortError> {
         .map_err(|source| PortError::Bind { port, source })
 }
 
+/// What a server that was asked to end may still take for it.
+const PATIENCE: Duration = Duration::from_secs(4);
+
 /// Serves `app` until SIGTERM or Ctrl-C, then lets open requests finish.
 ///
 /// Prints `<name> running on <PORT> port, PID: <pid>` once connections are accepted.
 /// `drain` runs first when the end is asked for: the place to close what would
-/// otherwise stay open.
+/// otherwise stay open. A second signal, or four seconds, end it in any case.
 pub async fn serve(
     name: &str,
     listener: TcpListener,
     app: Router,
     drain: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let end = end_asked()?;
-    println!(
-        "{name} running on {} port, PID: {}",
-        listener.local_addr()?.port(),
+    let (asked, insisted) = (Signals::new()?, Signals::new()?);
+    let port = listener.local_addr()?.port();
+    log(format!(
+        "{name} running on {port} port, PID: {}",
         process::id()
-    );
-    axum::serve(listener, app)
-        .with_graceful_shutdown(async {
-            end.await;
-            drain.await;
-        })
-        .await
+    ));
+
+    let serving = axum::serve(listener, app).with_graceful_shutdown(async {
+        asked.first().await;
+        drain.await;
+    });
+    tokio::select! {
+        served = serving => served,
+        () = insisted.second_or_too_late() => Ok(()),
+    }
 }
 
-/// A future that is ready once SIGTERM or SIGINT (Ctrl-C) has arrived.
-fn end_asked() -> io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
+/// Writes a line to the console. One that is gone is no reason to stop serving.
+pub fn log(line: impl fmt::Display) {
+    let _nobody_reads = writeln!(io::stdout(), "{line}");
+}
+
+/// SIGTERM and SIGINT (Ctrl-C), from the moment that this is made.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-    })
+    }
+
+    async fn first(mut self) {
+        self.next().await;
+    }
+
+    async fn second_or_too_late(mut self) {
+        self.next().await;
+        // Whichever comes first.
+        let _too_late = timeout(PATIENCE, self.next()).await;
+    }
 }
 
 fn parse_port(text: &str) -> Result<u16, PortError> {

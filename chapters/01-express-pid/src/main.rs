@@ -13,7 +13,7 @@ use std::{
     process::{self, ExitCode},
 };
 
-use ch01_express_pid::{app, listen, listen_on, serve};
+use ch01_express_pid::{app, listen, listen_on, log, serve};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -31,7 +31,7 @@ async fn main() -> ExitCode {
         }
     };
     if options.help {
-        println!("{USAGE}");
+        log(USAGE);
         return ExitCode::SUCCESS;
     }
     match run(&options).await {
@@ -49,7 +49,7 @@ async fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
         return Ok(ExitCode::SUCCESS);
     }
 
-    println!("Chapter 1 · a server that says who it is\n");
+    log("Chapter 1 · a server that says who it is\n");
     let listener = listen_on(if options.any_port { 0 } else { 8000 }).await?;
     let address = listener.local_addr()?;
     let server = tokio::spawn(serve("Server", listener, app(), async {}));
@@ -63,10 +63,12 @@ async fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
         });
     }
 
-    println!("\nThe server runs until Ctrl-C. Try, in a second terminal:");
-    println!("  curl http://{address}/");
-    println!("  PORT=8001 cargo run -p ch01-express-pid     another server, another PID");
-    println!("Then press Ctrl-C here and ask again. Chapter 2 is about what you see then.");
+    log(format!(
+        "\nThe server runs until Ctrl-C. Try, in a second terminal:\n\
+         \x20 curl http://{address}/\n\
+         \x20 PORT=8001 cargo run -p ch01-express-pid     another server, another PID\n\
+         Then press Ctrl-C here and ask again. Chapter 2 is about what you see then."
+    ));
     server.await??;
     Ok(ExitCode::SUCCESS)
 }
@@ -75,7 +77,7 @@ async fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
 async fn two_requests(server: SocketAddr) -> Result<bool, Box<dyn Error>> {
     let pid = process::id();
     let first = get(server, "/").await?;
-    println!("\nGET /\n{}\n", indent(&first));
+    log(format!("\nGET /\n{}\n", indent(&first)));
     let second = get(server, "/").await?;
 
     let claims = [
@@ -93,10 +95,10 @@ async fn two_requests(server: SocketAddr) -> Result<bool, Box<dyn Error>> {
         ),
     ];
     for (claim, held) in claims {
-        println!("  {} {claim}", if held { '✓' } else { '✗' });
+        log(format!("  {} {claim}", if held { '✓' } else { '✗' }));
     }
     let held = claims.iter().filter(|(_, held)| *held).count();
-    println!("\n{held} of {} claims held", claims.len());
+    log(format!("\n{held} of {} claims held", claims.len()));
     Ok(held == claims.len())
 }
 

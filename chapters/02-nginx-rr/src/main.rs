@@ -82,9 +82,7 @@ async fn a_server_dies(stage: &mut Stage, url: &str) -> Result<()> {
 
     stage.step("B returns, on the same port");
     stage.start_server('B').await?;
-    stage.note(
-        "Asking five times a second. nginx tries B again after `fail_timeout`, 10 s by default …",
-    );
+    stage.note("Asking five times a second. nginx tries B again after `fail_timeout`, 10 s …");
     let (asked, after) = ask_until_answered_by(url, b, Duration::from_secs(20)).await;
     stage.claim("no request fails meanwhile", asked.failed == 0);
     stage.claim(
@@ -158,9 +156,7 @@ async fn one_shared_port(stage: &mut Stage) -> Result<()> {
         proxied.in_strict_order(3) && proxied.spread().values().all(|count| *count == 20),
     );
 
-    stage.note(
-        "Now a client that keeps its connection open, and the process that answered it dies:",
-    );
+    stage.note("Now a client keeps its connection open, and the process that answered dies:");
     let client = Client::new("you", &url);
     let mut connection = client.connect().await?;
     let first = client.get_over(&mut connection, "/").await?;

@@ -6,6 +6,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use axum::Router;
+use ch01_express_pid::{listen, log};
 use lab::{
     Client, Event, Socket, Transport,
     client::{Answer, Error, OpenPacket, PATIENCE, Packet, Polling, Traffic},
@@ -24,7 +25,7 @@ use tokio::{
 pub fn app() -> (Router, SocketIo) {
     let (layer, io) = SocketIo::new_layer();
     io.ns("/", async |socket: SocketRef| {
-        println!("{} connected", socket.id);
+        log(format!("{} connected", socket.id));
         socket.on("message", pass_on);
     });
     (Router::new().layer(layer), io)
@@ -32,7 +33,7 @@ pub fn app() -> (Router, SocketIo) {
 
 async fn pass_on(socket: SocketRef, Data(text): Data<String>) {
     if let Err(error) = socket.broadcast().emit("message", &text).await {
-        println!("a message was not passed on: {error}");
+        log(format!("a message was not passed on: {error}"));
     }
 }
 
@@ -42,7 +43,7 @@ async fn pass_on(socket: SocketRef, Data(text): Data<String>) {
 /// When the port cannot be had.
 pub async fn serve() -> lab::Result<()> {
     let (app, io) = app();
-    let listener = ch01_express_pid::listen().await?;
+    let listener = listen().await?;
     // Sockets are closed first: a poll that is held, or a WebSocket, would keep the
     // server from ending.
     let drain = async move { io.close().await };

@@ -24,8 +24,9 @@ fn main() -> ExitCode {
 
 async fn lesson(stage: &mut Stage) -> Result<()> {
     stage.note(
-        "A Socket.IO server: first alone, to see what goes over the wire, then three behind nginx.\n\
-         Watch the letters: which server opens a session, and which one is asked about it?\n\n",
+        "A Socket.IO server: first alone, to see what goes over the wire; then three,\n\
+         behind nginx. Watch the letters: which server opens a session, and which one\n\
+         is asked about it?\n\n",
     );
     stage.start_servers(3, &[]).await?;
     let alone = stage.server_url('A')?;
@@ -42,9 +43,13 @@ async fn lesson(stage: &mut Stage) -> Result<()> {
 
     let url = stage.nginx_url()?;
     stage.try_by_hand(format!(
-        "curl -i '{url}/socket.io/?EIO=4&transport=polling'            a session of your own; note its sid\n\
-         curl -i '{url}/socket.io/?EIO=4&transport=polling&sid=<sid>'  ask for it: which server answers?\n\
-         curl -i '{alone}/socket.io/?EIO=4&transport=polling&sid=<sid>'  and past nginx, at server A"
+        "A session of your own, and three questions about it. Who knows it?\n\n  \
+         S='{url}/socket.io/?EIO=4&transport=polling'\n  \
+         SID=$(curl -s \"$S\" | grep -o '\"sid\":\"[^\"]*' | cut -d'\"' -f4)\n  \
+         for i in 1 2 3; do curl -s -m 1 \"$S&sid=$SID\"; echo; done\n\n\
+         Do it at once: a server gives a client up that does not answer its ping (the 2\n\
+         that you see) within 20 s. Ask once more, and the server that knows you has\n\
+         nothing to say and holds your poll: that is long polling."
     ));
     Ok(())
 }
@@ -56,9 +61,9 @@ async fn the_open_packet(stage: &Stage, alone: &str) {
     if let Some(open) = &handshake.open {
         stage.note(format!(
             "0             the packet's type: open\n\
-             sid           the session's ID; each later request carries it, and it is a secret\n\
+             sid           the session's ID, in each later request; it is a secret\n\
              upgrades      the server offers {:?} instead of polling\n\
-             pingInterval  the server asks every {} s whether the client is there (2, answered by 3)\n\
+             pingInterval  it asks every {} s whether the client is there (2, then 3 back)\n\
              pingTimeout   and gives it up after {} s without an answer\n\
              maxPayload    {} bytes at most in one request",
             open.upgrades,
@@ -76,15 +81,17 @@ async fn the_open_packet(stage: &Stage, alone: &str) {
 }
 
 async fn a_held_poll(stage: &Stage, alone: &str) -> Result<()> {
-    stage.step("Long polling: a friend says \"hi\" after a second, and you have a request waiting");
+    stage.step("Long polling: your request waits, and after a second a friend says \"hi\"");
     let pause = Duration::from_secs(1);
     let poll = hold_a_poll(alone, "hi", pause).await?;
     stage.show(poll.seen);
-    stage.claim(
-        format!(
-            "the last GET was held {:.2} s, until there was something to say",
-            poll.held.as_secs_f64()
-        ),
+    stage.note(
+        "40 connects (4 is a message, 0 in it says connect), 42 is an event, 2 and 3\n\
+         are ping and pong. Several packets in one answer are joined by ␞.",
+    );
+    stage.claim_seen(
+        "the last GET was held until there was something to say",
+        format!("{:.2} s", poll.held.as_secs_f64()),
         poll.held >= pause,
     );
     stage.claim(
@@ -98,10 +105,11 @@ async fn frames(stage: &Stage, alone: &str) -> Result<()> {
     stage.step("WebSocket only: one connection, frames both ways");
     let talk = talk(alone, Transport::WebSocket, 1).await?;
     stage.show(talk.seen);
-    let logged = stage
-        .await_line('A', &format!("{} connected", talk.id))
-        .await;
-    stage.claim("the server's console says `<id> connected`", logged);
+    let line = format!("{} connected", talk.id);
+    stage.claim(
+        "the server's console says `<id> connected`",
+        stage.await_line('A', &line).await,
+    );
     stage.claim(
         "one request, answered 101 Switching Protocols; then frames alone",
         talk.traffic.requests == 1,
@@ -117,7 +125,10 @@ async fn the_upgrade(stage: &Stage, alone: &str) -> Result<()> {
             if exchange.outcome.as_ref().is_ok_and(|answered| answered.body.ends_with('6')))
     });
     stage.show(talk.seen);
-    stage.note("2probe, 3probe: does a WebSocket get through? 6 ends the poll that is held; 5 moves the session.");
+    stage.note(
+        "2probe, 3probe: does a WebSocket get through? 6 ends the poll that is held,\n\
+         and with 5 the session moves.",
+    );
     stage.claim(
         "the session moves from polling to a WebSocket",
         ends_with_noop && talk.traffic.frames > 2,
@@ -126,9 +137,9 @@ async fn the_upgrade(stage: &Stage, alone: &str) -> Result<()> {
 }
 
 async fn three_settings(stage: &Stage, alone: &str) -> Result<()> {
-    stage.step("The three settings of `transports`: to connect, and for ten messages each way");
+    stage.step("The three settings of `transports`: connecting, and ten messages each way");
     let mut requests = Vec::new();
-    stage.note("transports             HTTP requests   frames   bytes sent   bytes received");
+    stage.note("transports      HTTP requests   frames   bytes sent   bytes received");
     for (transport, setting) in [
         (Transport::Polling, "[\"polling\"]"),
         (Transport::WebSocket, "[\"websocket\"]"),
@@ -136,7 +147,7 @@ async fn three_settings(stage: &Stage, alone: &str) -> Result<()> {
     ] {
         let traffic = talk(alone, transport, 10).await?.traffic;
         stage.note(format!(
-            "{setting:22} {:13}   {:6}   {:10}   {:14}",
+            "{setting:15} {:13}   {:6}   {:10}   {:14}",
             traffic.requests, traffic.frames, traffic.bytes_sent, traffic.bytes_received
         ));
         requests.push(traffic.requests);
@@ -149,15 +160,14 @@ async fn three_settings(stage: &Stage, alone: &str) -> Result<()> {
 }
 
 async fn round_robin_breaks_polling(stage: &mut Stage) -> Result<()> {
-    stage
-        .step("Polling through round robin, with the article's config: two requests of one client");
+    stage.step("Polling through round robin, the article's config: two requests");
     let url = stage.start_nginx("02-round-robin.conf").await?;
     two_requests(stage, &url).await?;
-    stage.note("In the article's words: the second server gets an event from a client that is not connected to it.");
+    stage.note("The session lives in the memory of the server that opened it, nowhere else.");
     nobody_connects(stage, &url, Transport::Polling).await;
     let tally = connect_at_once(&url, Transport::Polling, 90).await;
     stage.note(format!(
-        "(Of 90 at once, {} connect by luck: the turns of others bring them back to their server.)",
+        "Of 90 at once, {} connect by luck: the turns of others bring them back.",
         tally.connected
     ));
     Ok(())
@@ -168,14 +178,14 @@ async fn a_websocket_cannot_pass(stage: &Stage) -> Result<()> {
     let (connected, seen) = connect_once(&stage.nginx_url()?, Transport::WebSocket).await;
     stage.show(seen);
     stage.note(
-        "101 is a promise that nobody keeps: a bare `proxy_pass` speaks HTTP/1.0 to the server\n\
-         and keeps the header Upgrade to itself.",
+        "A bare `proxy_pass` speaks HTTP/1.0 to the server, and keeps the header Upgrade\n\
+         to itself. This server says 101 all the same; no frame comes after it.",
     );
-    let how = match &connected {
-        Ok(()) => "but one came".to_owned(),
+    let seen = match &connected {
+        Ok(()) => "one came".to_owned(),
         Err(error) => error.to_string(),
     };
-    stage.claim(format!("no open packet comes: {how}"), connected.is_err());
+    stage.claim_seen("no open packet comes", seen, connected.is_err());
     Ok(())
 }
 
@@ -185,11 +195,9 @@ async fn a_websocket_passes(stage: &mut Stage) -> Result<()> {
     let (_, seen) = connect_once(&url, Transport::WebSocket).await;
     stage.show(seen);
     let tally = connect_one_by_one(&url, Transport::WebSocket, 30).await;
-    stage.claim(
-        format!(
-            "of 30 clients, {} connect: one connection, and so one server, each",
-            tally.connected
-        ),
+    stage.claim_seen(
+        "everybody connects: one connection is one server",
+        format!("{} of 30", tally.connected),
         tally.connected == 30,
     );
     Ok(())
@@ -209,9 +217,10 @@ async fn two_requests(stage: &Stage, url: &str) -> Result<()> {
     let twice = poll_twice(&Client::new("you", url)).await?;
     let refused = twice.refusal.as_ref().is_some_and(is_session_unknown);
     stage.show(twice.seen);
-    stage.claim(
+    stage.claim_seen(
+        "another server than the session's owner is asked: Session ID unknown",
         format!(
-            "{} owns the session, {} was asked: 400 Session ID unknown",
+            "{} owns it, {} was asked",
             stage.name_of(twice.owner),
             stage.name_of(twice.asked)
         ),
@@ -222,11 +231,9 @@ async fn two_requests(stage: &Stage, url: &str) -> Result<()> {
 
 async fn nobody_connects(stage: &Stage, url: &str, transport: Transport) {
     let tally = connect_one_by_one(url, transport, 30).await;
-    stage.claim(
-        format!(
-            "of 30 clients with {transport}, one after the other, {} connect",
-            tally.connected
-        ),
+    stage.claim_seen(
+        format!("one after the other, nobody connects with {transport}"),
+        format!("{} of 30", tally.connected),
         tally.connected == 0,
     );
 }

@@ -33,9 +33,14 @@ async fn lesson(stage: &mut Stage) -> Result<()> {
     methods_and_crowds(stage).await?;
 
     let url = stage.start_nginx("04-ip-hash.conf").await?;
+    let pid = stage.server_pid('A').unwrap_or_default();
+    let port = stage.server_addresses()[0].port();
     stage.try_by_hand(format!(
-        "curl -i -H 'X-Forwarded-For: 10.0.1.1' '{url}/socket.io/?EIO=4&transport=polling'\n\
-         the same with 10.0.1.2, 10.0.2.1, 10.0.3.1: which server, says X-Upstream?"
+        "Who are you, and which server is yours? X-Upstream says it:\n\n  \
+         curl -i -H 'X-Forwarded-For: 10.0.1.1' {url}/\n\n\
+         The same with 10.0.1.2, 10.0.2.1, 10.0.3.1. Then kill a server, and start it:\n\n  \
+         kill -9 {pid}                               server A\n  \
+         PORT={port} cargo run -p ch04-ip-hash"
     ));
     Ok(())
 }
@@ -56,20 +61,16 @@ async fn one_line_more(stage: &mut Stage) -> Result<()> {
     let twice = poll_twice(&Client::new("you", &url)).await?;
     let accepted = twice.refusal.is_none();
     stage.show(twice.seen);
-    stage.claim(
-        format!(
-            "both reach {}, and both are answered",
-            stage.name_of(twice.owner)
-        ),
+    stage.claim_seen(
+        "both reach the same server, and both are answered",
+        stage.name_of(twice.owner),
         accepted && twice.owner == twice.asked,
     );
     for transport in [Transport::Polling, Transport::Upgrade, Transport::WebSocket] {
         let tally = connect_one_by_one(&url, transport, 30).await;
-        stage.claim(
-            format!(
-                "of 30 clients with {transport}, {} connect",
-                tally.connected
-            ),
+        stage.claim_seen(
+            format!("everybody connects with {transport}"),
+            format!("{} of 30", tally.connected),
             tally.connected == 30,
         );
     }
@@ -81,38 +82,38 @@ async fn one_subnet_is_one_client(stage: &Stage) -> Result<()> {
     let url = stage.nginx_url()?;
     let servers = stage.server_addresses();
     let mut as_computed = true;
-    for (crowd, name) in [
-        (Crowd::OneSubnet, "254 addresses, 10.0.0.1 to 10.0.0.254"),
-        (Crowd::Spread, "254 addresses, 10.0.1.1 to 10.0.254.1"),
+    for (crowd, used, claim) in [
+        (
+            Crowd::OneSubnet,
+            1,
+            "10.0.0.1 to 10.0.0.254 have one server",
+        ),
+        (
+            Crowd::Spread,
+            3,
+            "10.0.1.1 to 10.0.254.1 are spread over all",
+        ),
     ] {
         let asked = servers_of(&url, crowd, 254).await?;
         as_computed &= asked
             .iter()
             .all(|(address, server)| *server == Some(servers[ip_hash(*address, servers.len())]));
-        let counts: Vec<_> = servers
-            .iter()
-            .map(|server| {
-                asked
-                    .iter()
-                    .filter(|(_, asked)| *asked == Some(*server))
-                    .count()
-            })
-            .collect();
-        let used = counts.iter().filter(|count| **count > 0).count();
-        stage.claim(
-            format!(
-                "{name}: A has {}, B {}, C {}",
-                counts[0], counts[1], counts[2]
-            ),
-            used == if crowd == Crowd::OneSubnet { 1 } else { 3 },
+        let counts = servers.iter().map(|server| {
+            let of_this_server = asked.iter().filter(|(_, asked)| *asked == Some(*server));
+            of_this_server.count()
+        });
+        let counts: Vec<_> = counts.collect();
+        stage.claim_seen(
+            claim,
+            format!("A {}, B {}, C {}", counts[0], counts[1], counts[2]),
+            counts.iter().filter(|count| **count > 0).count() == used,
         );
     }
     stage.claim(
-        "nginx chose as the arithmetic says, for each of the 508 (ip_hash in src/lib.rs)",
+        "nginx chooses as the arithmetic in src/lib.rs says, for all 508",
         as_computed,
     );
-    stage
-        .note("So everyone in one office is one server's burden, and everyone behind one NAT too.");
+    stage.note("One office is one server's burden, and so is everybody behind one NAT.");
     Ok(())
 }
 
@@ -140,15 +141,14 @@ async fn a_dead_server_takes_its_sessions(stage: &mut Stage) -> Result<()> {
     for member in &kept {
         undisturbed += usize::from(member.socket.emit("message", &"still here".into()).is_ok());
     }
-    stage.claim(
-        format!(
-            "the {broken} sessions of A are gone, the {} others are not",
-            kept.len()
-        ),
+    stage.claim_seen(
+        "the sessions of A are gone, and no others",
+        format!("{broken} of {connected}"),
         connected == 12 && broken > 0 && undisturbed == kept.len(),
     );
-    stage.claim(
-        format!("{moved} of {broken} connect again at once, on another server, as somebody new"),
+    stage.claim_seen(
+        "their clients connect again at once, to another server, as somebody new",
+        format!("{moved} of {broken}"),
         moved == broken,
     );
     stage.start_server('A').await

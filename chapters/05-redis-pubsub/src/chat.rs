@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
+use ch01_express_pid::{listen, log};
 use serde::Deserialize;
 use socketioxide::{
     SocketIo,
@@ -68,13 +69,13 @@ pub async fn app(link: Link) -> Result<(Router, SocketIo)> {
 impl Chat {
     fn welcome<E>(self: Arc<Self>, socket: &SocketRef, hello: Result<Hello, E>) {
         let Ok(Hello { user }) = hello else {
-            println!("{} did not say who it is", socket.id);
+            log(format!("{} did not say who it is", socket.id));
             // It is gone already if this fails, which is what was wanted.
             let _gone = socket.clone().disconnect();
             return;
         };
-        println!("{user} connected");
-        // A room for each user: whatever is sent to it reaches all their devices.
+        log(format!("{user} connected"));
+        // A room for each user: what is sent to it reaches all their devices on this server.
         socket.join(user.clone());
         socket.on("say", async move |Data(say): Data<Say>, ack: AckSender| {
             let message = Private {
@@ -96,12 +97,15 @@ impl Chat {
         let answered = match effort {
             Ok(effort) => ack.send(&effort),
             Err(error) => {
-                println!("a message to {} was not passed on: {error:#}", message.to);
+                log(format!(
+                    "a message to {} was not passed on: {error:#}",
+                    message.to
+                ));
                 return;
             }
         };
         if let Err(error) = answered {
-            println!("{} is gone: {error}", message.from);
+            log(format!("{} is gone: {error}", message.from));
         }
     }
 
@@ -118,11 +122,11 @@ impl Chat {
 /// `POST /deliver`, from another server: 200 if the user is here, 404 if not.
 async fn take_delivery(State(chat): State<Arc<Chat>>, Json(message): Json<Private>) -> StatusCode {
     let delivered = chat.deliver(&message);
-    println!(
+    log(format!(
         "asked for {}: {}",
         message.to,
         if delivered { "delivered" } else { "not here" }
-    );
+    ));
     if delivered {
         StatusCode::OK
     } else {
@@ -135,7 +139,7 @@ async fn take_delivery(State(chat): State<Arc<Chat>>, Json(message): Json<Privat
 /// # Errors
 /// When the port cannot be had, or the link makes no sense or does not answer.
 pub async fn serve() -> Result<()> {
-    let listener = ch01_express_pid::listen().await?;
+    let listener = listen().await?;
     let link = Link::from_env(listener.local_addr()?).await?;
     let (app, io) = app(link).await?;
     let drain = async move { io.close().await };

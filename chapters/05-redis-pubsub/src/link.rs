@@ -3,6 +3,7 @@
 use std::{env, net::SocketAddr};
 
 use anyhow::{Context, Result, bail};
+use ch01_express_pid::log;
 use futures_util::StreamExt;
 use redis::aio::MultiplexedConnection;
 use serde::{Deserialize, Serialize};
@@ -50,7 +51,7 @@ pub struct Effort {
     pub requests: usize,
     /// Messages published.
     pub published: usize,
-    /// Servers that heard of it, this one included.
+    /// Who heard of it: servers that answered, or listeners of the channel.
     pub heard_by: usize,
 }
 
@@ -68,9 +69,9 @@ impl Link {
             "none" => Ok(Self::None),
             "in-process" => Ok(Self::InProcess(broadcast::Sender::new(1024))),
             "direct" => {
-                let peers = env::var("PEERS").context(
-                    "LINK=direct needs PEERS, such as PEERS=127.0.0.1:8000,127.0.0.1:8001",
-                )?;
+                let Ok(peers) = env::var("PEERS") else {
+                    bail!("LINK=direct needs PEERS, such as PEERS=127.0.0.1:8000,127.0.0.1:8001");
+                };
                 let peers: Vec<SocketAddr> = peers
                     .split(',')
                     .map(|peer| {
@@ -120,10 +121,10 @@ impl Link {
                             Ok(message) => {
                                 deliver(&message);
                             }
-                            Err(error) => eprintln!("{error:#}"),
+                            Err(error) => log(format!("{error:#}")),
                         }
                     }
-                    eprintln!("Redis is gone: other servers are not heard any more");
+                    log("Redis is gone: other servers are not heard any more");
                 });
             }
         }
@@ -146,10 +147,12 @@ impl Link {
                 for other in others {
                     effort.requests += 1;
                     let url = format!("http://{other}{DELIVER}");
-                    let answer = client.post(&url).json(message).send().await;
-                    effort.heard_by += 1;
                     // A server that is down has no users: the next one may have this one.
-                    if answer.is_ok_and(|answer| answer.status().is_success()) {
+                    let Ok(answer) = client.post(&url).json(message).send().await else {
+                        continue;
+                    };
+                    effort.heard_by += 1;
+                    if answer.status().is_success() {
                         break;
                     }
                 }

@@ -5,6 +5,7 @@
 //! cargo run -p ch05-redis-pubsub -- --check           the same, then says what held, exits 0 or 1
 //! cargo run -p ch05-redis-pubsub --bin subscriber     the article's subscriber.js
 //! cargo run -p ch05-redis-pubsub --bin publisher      the article's publisher.js
+//! cargo run -p ch05-redis-pubsub --bin user -- alice  a user at the keyboard
 //! LINK=redis PORT=8000 cargo run -p ch05-redis-pubsub one server
 //! ```
 
@@ -13,7 +14,7 @@ use std::process::ExitCode;
 use ch05_redis_pubsub::{
     chat::serve,
     experiment::{Outcome, alice_writes_to_bob},
-    programs::{publisher, subscriber},
+    programs::{Publisher, Subscriber},
 };
 use lab::{Chapter, Result, Stage};
 
@@ -22,15 +23,15 @@ fn main() -> ExitCode {
         "Chapter 5 · Redis PUB/SUB: how servers reach each other",
         serve,
     )
-    .with_program("subscriber", subscriber)
-    .with_program("publisher", publisher)
+    .with_program("subscriber", || Subscriber {}.run())
+    .with_program("publisher", || Publisher {}.run())
     .run(lesson)
 }
 
 async fn lesson(stage: &mut Stage) -> Result<()> {
     stage.note(
-        "First Redis, with the article's two programs. Then Alice on one server writes to Bob on another.\n\
-         Watch what arrives, and what it took.\n\n",
+        "First Redis, with the article's two programs. Then Alice on one server writes\n\
+         to Bob on another; no nginx here. Watch what arrives, and what it took.\n\n",
     );
     let redis = stage.start_redis().await?;
     nobody_listens(stage, &redis).await?;
@@ -42,9 +43,14 @@ async fn lesson(stage: &mut Stage) -> Result<()> {
     redis_in_between(stage, &redis).await?;
 
     let redis = stage.redis_for_commands();
+    let [a, b] = [stage.server_url('A')?, stage.server_url('B')?];
     stage.try_by_hand(format!(
-        "{redis}cargo run -p ch05-redis-pubsub --bin subscriber    in one terminal\n\
-         {redis}cargo run -p ch05-redis-pubsub --bin publisher     in another"
+        "Alice and Bob, in two terminals: write `bob: hi`, and look what it took\n\n  \
+         cargo run -p ch05-redis-pubsub --bin user -- alice {a}\n  \
+         cargo run -p ch05-redis-pubsub --bin user -- bob {b}\n\n\
+         And the article's two programs:\n\n  \
+         {redis}cargo run -p ch05-redis-pubsub --bin subscriber\n  \
+         {redis}cargo run -p ch05-redis-pubsub --bin publisher"
     ));
     Ok(())
 }
@@ -94,11 +100,9 @@ async fn a_channel_inside_the_process(stage: &mut Stage) -> Result<()> {
     stage.step("A channel inside the process, as an EventEmitter is: LINK=in-process");
     stage.restart_servers(&[("LINK", "in-process")]).await?;
     let outcome = write(stage, 'A', 'B').await?;
-    stage.claim(
-        format!(
-            "{} listener heard it, in Alice's own process; Bob's is another",
-            outcome.effort.heard_by
-        ),
+    stage.claim_seen(
+        "her own process heard it, and Bob's is another",
+        format!("listeners: {}", outcome.effort.heard_by),
         !outcome.arrived && outcome.effort.heard_by == 1,
     );
     Ok(())
@@ -141,16 +145,13 @@ async fn redis_in_between(stage: &mut Stage, redis: &str) -> Result<()> {
         .await?;
     for bob in ['B', 'C'] {
         let outcome = write(stage, 'A', bob).await?;
-        stage.claim(
-            format!(
-                "it arrives at {bob}: published once, heard by {} servers, each looks for its own Bob",
-                outcome.effort.heard_by
-            ),
+        stage.claim_seen(
+            format!("it arrives at {bob}: published once, and each server looks for its own Bob"),
+            format!("heard by {}", outcome.effort.heard_by),
             outcome.arrived && outcome.effort.published == 1 && outcome.effort.heard_by == 3,
         );
     }
-    stage
-        .note("No server knows another. All know Redis: chapter 6 asks what happens when it dies.");
+    stage.note("No server knows another. All know Redis: chapter 6 asks what if it dies.");
     Ok(())
 }
 

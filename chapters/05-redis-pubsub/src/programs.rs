@@ -3,8 +3,18 @@
 use std::env;
 
 use anyhow::{Context, Result};
+use ch01_express_pid::log;
+use clap::Parser;
 use futures_util::StreamExt;
 use redis::{AsyncCommands, Client};
+
+/// Prints every message on the channel `my channel`.
+#[derive(Parser)]
+pub struct Subscriber {}
+
+/// Publishes `hi` and `hello world` on the channel `my channel`.
+#[derive(Parser)]
+pub struct Publisher {}
 
 /// The article's channel.
 pub const CHANNEL: &str = "my channel";
@@ -17,44 +27,50 @@ pub fn redis_url() -> String {
 /// What to say when Redis does not answer.
 pub fn no_redis() -> String {
     format!(
-        "no Redis answers at {}: start a chapter that brings one (cargo run -p ch05-redis-pubsub), \
-         start redis-server, or name another with REDIS_URL",
+        "no Redis answers at {}: start one (redis-server, or cargo run -p embedded-pubsub), \
+         or name another with REDIS_URL",
         redis_url()
     )
 }
 
-/// Subscribes to `my channel` and prints each message that arrives, until it is ended.
-///
-/// # Errors
-/// When Redis does not answer, or goes away.
-pub async fn subscriber() -> Result<()> {
-    let client = Client::open(redis_url())?;
-    let mut subscriber = client.get_async_pubsub().await.with_context(no_redis)?;
-    subscriber.subscribe(CHANNEL).await?;
-    eprintln!("(subscribed to \"{CHANNEL}\")");
+impl Subscriber {
+    /// Subscribes, and prints each message that arrives, until it is ended.
+    ///
+    /// # Errors
+    /// When Redis does not answer, or goes away.
+    pub async fn run(self) -> Result<()> {
+        let client = Client::open(redis_url())?;
+        let mut subscriber = client.get_async_pubsub().await.with_context(no_redis)?;
+        subscriber.subscribe(CHANNEL).await?;
+        eprintln!("(subscribed to \"{CHANNEL}\")");
 
-    let mut messages = subscriber.on_message();
-    while let Some(message) = messages.next().await {
-        let channel = message.get_channel_name();
-        let text: String = message.get_payload()?;
-        println!("Message \"{text}\" on channel \"{channel}\" arrived!");
+        let mut messages = subscriber.on_message();
+        while let Some(message) = messages.next().await {
+            let channel = message.get_channel_name();
+            let text: String = message.get_payload()?;
+            log(format!(
+                "Message \"{text}\" on channel \"{channel}\" arrived!"
+            ));
+        }
+        anyhow::bail!("Redis has closed the connection")
     }
-    anyhow::bail!("Redis has closed the connection")
 }
 
-/// Publishes `hi` and `hello world` on `my channel`.
-///
-/// # Errors
-/// When Redis does not answer.
-pub async fn publisher() -> Result<()> {
-    let client = Client::open(redis_url())?;
-    let mut publisher = client
-        .get_multiplexed_async_connection()
-        .await
-        .with_context(no_redis)?;
-    for text in ["hi", "hello world"] {
-        let subscribers: usize = publisher.publish(CHANNEL, text).await?;
-        eprintln!("(\"{text}\" published, subscribers: {subscribers})");
+impl Publisher {
+    /// Publishes both messages.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn run(self) -> Result<()> {
+        let client = Client::open(redis_url())?;
+        let mut publisher = client
+            .get_multiplexed_async_connection()
+            .await
+            .with_context(no_redis)?;
+        for text in ["hi", "hello world"] {
+            let subscribers: usize = publisher.publish(CHANNEL, text).await?;
+            eprintln!("(\"{text}\" published, subscribers: {subscribers})");
+        }
+        Ok(())
     }
-    Ok(())
 }

@@ -7,6 +7,7 @@ use std::env;
 
 use anyhow::{Context, Result, bail};
 use axum::Router;
+use ch01_express_pid::{listen, log};
 use ch05_redis_pubsub::{
     chat::{Hello, Say},
     link::Private,
@@ -19,6 +20,7 @@ use socketioxide::{
     layer::SocketIoLayer,
 };
 use socketioxide_redis::{CustomRedisAdapter, RedisAdapterConfig, RedisAdapterCtr};
+use tokio::net::TcpListener;
 
 use crate::driver::ResilientDriver;
 
@@ -33,6 +35,7 @@ type RedisAdapter = CustomRedisAdapter<Emitter, ResilientDriver>;
 /// # Errors
 /// When the port cannot be had, or Redis does not answer.
 pub async fn serve() -> Result<()> {
+    let listener = listen().await?;
     match env::var("ADAPTER").as_deref() {
         Err(_) | Ok("redis") => {
             let driver = ResilientDriver::connect(&redis_url())
@@ -43,19 +46,22 @@ pub async fn serve() -> Result<()> {
                 .with_adapter::<RedisAdapter>(adapter)
                 .build_layer();
             io.ns("/", welcome).await?;
-            run(layer, io).await
+            run(listener, layer, io).await
         }
         Ok("off") => {
             let (layer, io) = SocketIo::new_layer();
             io.ns("/", welcome);
-            run(layer, io).await
+            run(listener, layer, io).await
         }
         Ok(other) => bail!("ADAPTER={other} is neither redis nor off"),
     }
 }
 
-async fn run<A: Adapter>(layer: SocketIoLayer<A>, io: SocketIo<A>) -> Result<()> {
-    let listener = ch01_express_pid::listen().await?;
+async fn run<A: Adapter>(
+    listener: TcpListener,
+    layer: SocketIoLayer<A>,
+    io: SocketIo<A>,
+) -> Result<()> {
     let app = Router::new().layer(layer);
     let drain = async move { io.close().await };
     Ok(ch01_express_pid::serve("Socket Server", listener, app, drain).await?)
@@ -63,12 +69,12 @@ async fn run<A: Adapter>(layer: SocketIoLayer<A>, io: SocketIo<A>) -> Result<()>
 
 async fn welcome<A: Adapter>(socket: SocketRef<A>, TryData(hello): TryData<Hello>) {
     let Ok(Hello { user }) = hello else {
-        println!("{} did not say who it is", socket.id);
+        log(format!("{} did not say who it is", socket.id));
         // It is gone already if this fails, which is what was wanted.
         let _gone = socket.disconnect();
         return;
     };
-    println!("{user} connected");
+    log(format!("{user} connected"));
     // The user's room: on whichever servers their devices are.
     socket.join(user.clone());
 
@@ -102,6 +108,8 @@ fn private(from: &str, to: String, text: String) -> Private {
 
 fn acknowledge<A: Adapter>(ack: AckSender<A>, sent: bool) {
     if let Err(error) = ack.send(&sent) {
-        println!("a sender is gone before its acknowledgement: {error}");
+        log(format!(
+            "a sender is gone before its acknowledgement: {error}"
+        ));
     }
 }

@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use ch01_express_pid::log;
 use redis::{
     AsyncCommands, Client, FromRedisValue, IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind,
     RedisError,
@@ -126,6 +127,11 @@ impl Driver for ResilientDriver {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&channel);
+        // A Redis that is away has forgotten the subscription, and waiting for it would
+        // keep a server from ending.
+        if self.state.is_gone.load(Relaxed) {
+            return Ok(());
+        }
         self.connection.clone().unsubscribe(channel).await
     }
 
@@ -162,13 +168,13 @@ impl State {
         if let Some(subscriber) = subscribers.get(&channel)
             && let Err(error) = subscriber.try_send((channel, payload))
         {
-            eprintln!("a message of another server is lost: {error}");
+            log(format!("a message of another server is lost: {error}"));
         }
     }
 
     fn is_gone(&self) {
         if !self.is_gone.swap(true, Relaxed) {
-            eprintln!("Redis is gone: messages stay on this server until it is back");
+            log("Redis is gone: messages stay on this server until it is back");
             self.went.notify_one();
         }
     }
@@ -185,6 +191,6 @@ async fn await_returns(connection: ConnectionManager, state: Arc<State>) {
             sleep(PAUSE).await;
         }
         state.is_gone.store(false, Relaxed);
-        eprintln!("Redis is back");
+        log("Redis is back");
     }
 }

@@ -1,6 +1,7 @@
 //! Sending to a user from a process that is no Socket.IO server.
 
 use anyhow::{Context, Result};
+use ch01_express_pid::log;
 use ch05_redis_pubsub::{
     link::Private,
     programs::{no_redis, redis_url},
@@ -48,8 +49,8 @@ impl Driver for Publisher {
     type Error = RedisError;
 
     async fn emit(&self, channel: String, data: Vec<u8>) -> Result<(), RedisError> {
-        let servers: usize = self.0.clone().publish(channel, data).await?;
-        println!("published, servers that heard it: {servers}");
+        let subscribers: usize = self.0.clone().publish(channel, data).await?;
+        log(format!("published, subscribers: {subscribers}"));
         Ok(())
     }
 }

@@ -25,7 +25,25 @@ pub fn address_for(server: usize, servers: usize) -> Ipv4Addr {
 }
 
 impl User {
-    /// Connects a user, from an address that nginx sends to one of three servers.
+    /// A client with a user's name, at an address that nginx sends to one of three servers.
+    pub fn client(url: &str, name: &str, server: usize) -> Client {
+        Client::at(name, url, address_for(server, 3))
+    }
+
+    /// Connects the user whose name the client has.
+    ///
+    /// # Errors
+    /// When the connection is refused.
+    pub async fn connect_with(client: &Client, transport: Transport) -> Result<Self, Error> {
+        let auth = json!({ "user": client.name() });
+        let socket = Socket::connect(client, transport, Some(&auth)).await?;
+        Ok(Self {
+            name: client.name().to_owned(),
+            socket,
+        })
+    }
+
+    /// Both in one.
     ///
     /// # Errors
     /// When the connection is refused.
@@ -35,12 +53,7 @@ impl User {
         server: usize,
         transport: Transport,
     ) -> Result<Self, Error> {
-        let client = Client::at(name, url, address_for(server, 3));
-        let socket = Socket::connect(&client, transport, Some(&json!({ "user": name }))).await?;
-        Ok(Self {
-            name: name.to_owned(),
-            socket,
-        })
+        Self::connect_with(&Self::client(url, name, server), transport).await
     }
 
     /// Writes to another user, and waits for the server's acknowledgement.

@@ -9,10 +9,11 @@
 
 use std::{process::ExitCode, time::Duration};
 
+use anyhow::Context;
 use ch06_full_stack::{
     chat::serve,
     emit::Emit,
-    experiment::{User, write, write_until_heard},
+    experiment::{User, address_for, write, write_until_heard},
 };
 use clap::Parser;
 use lab::{Chapter, Result, Stage, Transport};
@@ -28,8 +29,8 @@ fn main() -> ExitCode {
 
 async fn lesson(stage: &mut Stage) -> Result<()> {
     stage.note(
-        "nginx with ip_hash, three servers, Redis between them, and a program outside them all.\n\
-         Watch which messages arrive, and what happens to them when Redis dies.\n\n",
+        "nginx with ip_hash, three servers, Redis between them, and a program outside\n\
+         them all. Watch which messages arrive, and what becomes of them when Redis dies.\n\n",
     );
     let redis = stage.start_redis().await?;
     stage.start_servers(3, &[("ADAPTER", "off")]).await?;
@@ -43,18 +44,27 @@ async fn lesson(stage: &mut Stage) -> Result<()> {
     redis_dies(stage, &url).await?;
 
     let redis = stage.redis_for_commands();
+    let [alice, bob] = [0, 1].map(|server| address_for(server, 3));
+    let pid = stage.server_pid('B').unwrap_or_default();
+    let port = stage.server_addresses()[1].port();
     stage.try_by_hand(format!(
-        "{redis}cargo run -p ch06-full-stack --bin emit -- bob hi   heard by three servers; none has a bob now\n\
-         curl -i '{url}/socket.io/?EIO=4&transport=polling'   your server: always the same, says X-Upstream"
+        "Alice and Bob, in two terminals; write `bob: hi`\n\n  \
+         cargo run -p ch05-redis-pubsub --bin user -- alice {url} --from {alice}\n  \
+         cargo run -p ch05-redis-pubsub --bin user -- bob {url} --from {bob}\n\n\
+         From outside; then with server B dead, and back again\n\n  \
+         {redis}cargo run -p ch06-full-stack --bin emit -- bob hi\n  \
+         kill -9 {pid}\n  \
+         {redis}PORT={port} cargo run -p ch06-full-stack"
     ));
     Ok(())
 }
 
 async fn without_the_adapter(stage: &Stage, url: &str) -> Result<()> {
     stage.step("ADAPTER=off: Alice's address leads to server A, Bob's to B");
-    let (alice, mut bob) = alice_and_bob(url, Transport::Upgrade).await?;
-    stage.claim(
+    let (alice, mut bob) = alice_and_bob(stage, url, Transport::Upgrade).await?;
+    stage.claim_seen(
         "ip_hash has brought them to two servers",
+        format!("alice is {}, bob {}", address_for(0, 3), address_for(1, 3)),
         stage.letter_of(alice.socket.owner) == Some('A')
             && stage.letter_of(bob.socket.owner) == Some('B'),
     );
@@ -68,7 +78,7 @@ async fn with_the_adapter(stage: &mut Stage, url: &str, redis: &str) -> Result<(
     stage.step("ADAPTER=redis: the same two, over each transport");
     stage.restart_servers(&[("REDIS_URL", redis)]).await?;
     for transport in [Transport::Polling, Transport::WebSocket, Transport::Upgrade] {
-        let (alice, mut bob) = alice_and_bob(url, transport).await?;
+        let (alice, mut bob) = alice_and_bob(stage, url, transport).await?;
         let (arrived, seen) = write(&alice, &mut bob, "hi").await?;
         stage.show(seen);
         stage.claim(format!("it arrives, with {transport}"), arrived);
@@ -119,8 +129,9 @@ async fn everybody(stage: &Stage, url: &str) -> Result<()> {
         let once = user.hears("alice", "hello world").await && user.hears("alice", "goodbye").await;
         heard_once += usize::from(once);
     }
-    stage.claim(
-        format!("{heard_once} of 9 hear both words, each once and in order"),
+    stage.claim_seen(
+        "everybody hears both words, each once and in order",
+        format!("{heard_once} of 9"),
         heard_once == 9,
     );
     Ok(())
@@ -146,7 +157,7 @@ async fn redis_dies(stage: &mut Stage, url: &str) -> Result<()> {
         stage.note("Not tried: this Redis is not the stage's own, so it is left alone.");
         return Ok(());
     }
-    let (alice, mut bob) = alice_and_bob(url, Transport::Upgrade).await?;
+    let (alice, mut bob) = alice_and_bob(stage, url, Transport::Upgrade).await?;
     let mut ann = User::connect(url, "ann", 0, Transport::Upgrade).await?;
 
     stage.kill_redis().await;
@@ -161,22 +172,36 @@ async fn redis_dies(stage: &mut Stage, url: &str) -> Result<()> {
     stage.restart_redis().await?;
     let heard = write_until_heard(&alice, &mut bob, Duration::from_secs(5)).await?;
     stage.await_line('A', "Redis is back").await;
-    stage.claim(
-        match heard {
-            Some((lost, after)) => format!(
-                "between servers they arrive again after {:.2} s ({lost} more lost), and nothing was restarted",
-                after.as_secs_f64()
-            ),
-            None => "between servers they arrive again".to_owned(),
-        },
+    let seen = heard.map_or("never".to_owned(), |(lost, after)| {
+        format!("after {:.2} s, {lost} more lost", after.as_secs_f64())
+    });
+    stage.claim_seen(
+        "between servers they arrive again, and nothing was restarted",
+        seen,
         heard.is_some(),
     );
     Ok(())
 }
 
-async fn alice_and_bob(url: &str, transport: Transport) -> Result<(User, User)> {
+async fn alice_and_bob(stage: &Stage, url: &str, transport: Transport) -> Result<(User, User)> {
     Ok((
-        User::connect(url, "alice", 0, transport).await?,
-        User::connect(url, "bob", 1, transport).await?,
+        enter(stage, url, "alice", 0, transport).await?,
+        enter(stage, url, "bob", 1, transport).await?,
     ))
+}
+
+/// Connects a user; if that fails, what was seen says why.
+async fn enter(
+    stage: &Stage,
+    url: &str,
+    name: &str,
+    server: usize,
+    transport: Transport,
+) -> Result<User> {
+    let client = User::client(url, name, server);
+    let user = User::connect_with(&client, transport).await;
+    if user.is_err() {
+        stage.show(client.take_seen());
+    }
+    user.with_context(|| format!("{name} cannot connect"))
 }

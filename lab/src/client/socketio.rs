@@ -171,12 +171,18 @@ impl Socket {
             .map_err(|_| gone())
     }
 
+    /// Waits for the next event: its name, and its first argument. `None` once the
+    /// connection is gone.
+    pub async fn next_event(&mut self) -> Option<(String, Value)> {
+        self.events.recv().await
+    }
+
     /// Waits for an event of that name; others are passed over. `None` if it does not
     /// come within the given time, or the connection is gone.
     pub async fn hear(&mut self, event: &str, within: Duration) -> Option<Value> {
         timeout(within, async {
             loop {
-                let (name, argument) = self.events.recv().await?;
+                let (name, argument) = self.next_event().await?;
                 if name == event {
                     return Some(argument);
                 }
@@ -189,11 +195,9 @@ impl Socket {
 
     /// Waits for the session's end. Returns whether it came within the given time.
     pub async fn ends(&mut self, within: Duration) -> bool {
-        timeout(within, async {
-            while self.events.recv().await.is_some() {}
-        })
-        .await
-        .is_ok()
+        timeout(within, async { while self.next_event().await.is_some() {} })
+            .await
+            .is_ok()
     }
 
     fn send(&self, message: String) -> Result<(), Error> {

@@ -6,9 +6,10 @@
 
 use std::process::ExitCode;
 
-use ch05_redis_pubsub::programs::publisher;
+use ch05_redis_pubsub::programs::Publisher;
+use clap::Parser;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    lab::exit_code(publisher().await)
+    lab::exit_code(Publisher::parse().run().await)
 }

@@ -6,9 +6,10 @@
 
 use std::process::ExitCode;
 
-use ch05_redis_pubsub::programs::subscriber;
+use ch05_redis_pubsub::programs::Subscriber;
+use clap::Parser;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    lab::exit_code(subscriber().await)
+    lab::exit_code(Subscriber::parse().run().await)
 }

@@ -4,6 +4,10 @@
 #[allow(dead_code)]
 #[path = "harness/binary.rs"]
 mod binary;
+#[path = "harness/redact.rs"]
+mod redact;
+#[path = "harness/transcript.rs"]
+mod transcript;
 
 use std::{
     io::{Read, Write},
@@ -11,6 +15,7 @@ use std::{
 };
 
 use binary::{Running, command, every_claim_holds, is_refused};
+use insta::assert_snapshot;
 use rustix::process::Signal;
 
 const CHAPTER: &str = env!("CARGO_BIN_EXE_ch01-express-pid");
@@ -18,6 +23,11 @@ const CHAPTER: &str = env!("CARGO_BIN_EXE_ch01-express-pid");
 #[test]
 fn every_claim_of_the_chapter_holds() {
     every_claim_holds(CHAPTER);
+}
+
+#[test]
+fn what_a_learner_reads_is_the_same_in_every_run() {
+    assert_snapshot!(transcript::of_check(CHAPTER));
 }
 
 #[test]

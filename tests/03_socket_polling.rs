@@ -10,7 +10,8 @@ use std::time::Duration;
 use ch03_socket_polling::{
     connect_once, connect_one_by_one, handshake, hold_a_poll, is_session_unknown, poll_twice, talk,
 };
-use harness::{bench::Bench, binary::every_claim_holds, node::OfficialClient};
+use harness::{bench::Bench, binary::every_claim_holds, node::OfficialClient, transcript, wire};
+use insta::assert_snapshot;
 use lab::{
     Client, Event, Transport,
     client::{Packet, WebSocket},
@@ -22,6 +23,31 @@ const CHAPTER: &str = env!("CARGO_BIN_EXE_ch03-socket-polling");
 #[test]
 fn every_claim_of_the_chapter_holds() {
     every_claim_holds(CHAPTER);
+}
+
+#[test]
+fn what_a_learner_reads_is_the_same_in_every_run() {
+    assert_snapshot!(transcript::of_check(CHAPTER));
+}
+
+/// What the terminal shows the beginning of, whole.
+#[tokio::test]
+async fn handshake_refusal_and_upgrade_are_these_bytes() {
+    let mut bench = Bench::with_servers(CHAPTER, &[]).await;
+    let alone = bench.stage.server_url('A').unwrap();
+    let round_robin = bench.nginx("02-round-robin.conf").await;
+    let handshake = handshake(&alone).await;
+    let refused = poll_twice(&Client::new("you", &round_robin)).await.unwrap();
+    let upgrade = talk(&alone, Transport::Upgrade, 1).await.unwrap();
+    let recordings = [
+        ("The first request, to one server", handshake.seen),
+        ("The first two, through round robin", refused.seen),
+        (
+            "From polling to a WebSocket, and two messages",
+            upgrade.seen,
+        ),
+    ];
+    assert_snapshot!(wire::transcript(&bench.stage, &recordings));
 }
 
 /// One server, no nginx.

@@ -7,7 +7,8 @@ mod harness;
 
 use ch03_socket_polling::{connect_one_by_one, is_session_unknown, poll_twice};
 use ch04_ip_hash::{Crowd, gather, ip_hash, servers_of, spread};
-use harness::{bench::Bench, binary::every_claim_holds, node::OfficialClient};
+use harness::{bench::Bench, binary::every_claim_holds, node::OfficialClient, transcript};
+use insta::assert_snapshot;
 use lab::{Client, Socket, Transport, client::PATIENCE};
 use serde_json::json;
 
@@ -16,6 +17,11 @@ const CHAPTER: &str = env!("CARGO_BIN_EXE_ch04-ip-hash");
 #[test]
 fn every_claim_of_the_chapter_holds() {
     every_claim_holds(CHAPTER);
+}
+
+#[test]
+fn what_a_learner_reads_is_the_same_in_every_run() {
+    assert_snapshot!(transcript::of_check(CHAPTER));
 }
 
 #[tokio::test]

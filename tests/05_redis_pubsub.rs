@@ -15,7 +15,9 @@ use futures_util::StreamExt;
 use harness::{
     bench::Bench,
     binary::{command, every_claim_holds, is_refused},
+    transcript,
 };
+use insta::assert_snapshot;
 use redis::AsyncCommands;
 use serde_json::json;
 
@@ -29,6 +31,11 @@ const NOBODY: &str = "redis://127.0.0.1:1";
 #[test]
 fn every_claim_of_the_chapter_holds() {
     every_claim_holds(CHAPTER);
+}
+
+#[test]
+fn what_a_learner_reads_is_the_same_in_every_run() {
+    assert_snapshot!(transcript::of_check(CHAPTER));
 }
 
 #[tokio::test]
@@ -124,7 +131,9 @@ async fn servers_that_ask_each_other_deliver_it_with_up_to_one_request_to_each()
 
     // A server that is down has no users: the next one is asked.
     bench.stage.kill_server('B').await.unwrap();
-    assert!(alice_writes_to_bob(&a, &c).await.unwrap().arrived);
+    let outcome = alice_writes_to_bob(&a, &c).await.unwrap();
+    assert!(outcome.arrived);
+    assert_eq!((outcome.effort.requests, outcome.effort.heard_by), (2, 1));
 }
 
 #[tokio::test]

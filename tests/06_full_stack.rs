@@ -11,10 +11,13 @@ use ch03_socket_polling::{is_session_unknown, poll_twice};
 use ch06_full_stack::experiment::{User, address_for, write, write_until_heard};
 use harness::{
     bench::Bench,
-    binary::{command, every_claim_holds, is_refused},
+    binary::{Running, command, every_claim_holds, is_refused},
     node::OfficialClient,
+    transcript,
 };
+use insta::assert_snapshot;
 use lab::{Client, Transport};
+use rustix::process::Signal;
 use serde_json::json;
 
 const CHAPTER: &str = env!("CARGO_BIN_EXE_ch06-full-stack");
@@ -23,6 +26,11 @@ const EMIT: &str = env!("CARGO_BIN_EXE_emit");
 #[test]
 fn every_claim_of_the_chapter_holds() {
     every_claim_holds(CHAPTER);
+}
+
+#[test]
+fn what_a_learner_reads_is_the_same_in_every_run() {
+    assert_snapshot!(transcript::of_check(CHAPTER));
 }
 
 /// nginx with `ip_hash`, three servers with the adapter, Redis; nginx's URL.
@@ -44,6 +52,44 @@ async fn without_the_adapter() -> (Bench, String) {
 
 async fn user(url: &str, name: &str, server: usize, transport: Transport) -> User {
     User::connect(url, name, server, transport).await.unwrap()
+}
+
+/// `PUBSUB CHANNELS` after each server's start: a name in it that is new is that server's.
+#[tokio::test]
+async fn each_server_listens_on_one_channel_of_all_and_two_of_its_own() {
+    let mut bench = Bench::new(CHAPTER);
+    let redis = bench.redis().await;
+    let environment = [("REDIS_URL", redis.as_str())];
+    let client = redis::Client::open(redis.as_str()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut names: Vec<(String, String)> = Vec::new();
+    let mut listened_on = String::new();
+    for (count, letter) in (1..).zip(['A', 'B', 'C']) {
+        let stage = &mut bench.stage;
+        stage.start_servers(count, &environment).await.unwrap();
+        let channels: Vec<String> = redis::cmd("PUBSUB")
+            .arg("CHANNELS")
+            .query_async(&mut connection)
+            .await
+            .unwrap();
+        // `socket.io-request#/#`, and with a server's own name `socket.io-request#/#…#`.
+        for channel in &channels {
+            let name = channel.split('#').nth(2).unwrap_or_default();
+            if !name.is_empty() && names.iter().all(|(known, _)| known != name) {
+                names.push((name.to_owned(), format!("[{letter}]")));
+            }
+        }
+        let redact = |channel: &String| {
+            let redacted = names.iter();
+            redacted.fold(channel.clone(), |text, (name, letter)| {
+                text.replace(name, letter)
+            })
+        };
+        let mut channels: Vec<_> = channels.iter().map(redact).collect();
+        channels.sort();
+        listened_on.push_str(&format!("── {count} up\n{}\n", channels.join("\n")));
+    }
+    assert_snapshot!(listened_on);
 }
 
 #[tokio::test]
@@ -160,6 +206,27 @@ async fn while_redis_is_away_a_server_delivers_to_its_own_and_afterwards_to_all(
         write(&bob, &mut ann, "back").await.unwrap().0,
         "and the other way"
     );
+}
+
+/// Closing sockets tells Redis, and one that is gone does not answer.
+#[tokio::test]
+async fn a_server_ends_when_asked_although_redis_is_gone() {
+    let mut bench = Bench::new(CHAPTER);
+    let redis = bench.redis().await;
+    let mut server = Running::start(
+        command(CHAPTER)
+            .env("PORT", "0")
+            .env("REDIS_URL", redis.as_str()),
+    );
+    let line = server.line_with("running on");
+    let port = line.split_whitespace().nth(4).unwrap();
+    let url = format!("http://127.0.0.1:{port}");
+    let _bob = user(&url, "bob", 1, Transport::WebSocket).await;
+
+    bench.kill_redis().await;
+    server.line_with("Redis is gone");
+    server.signal(Signal::TERM);
+    assert_eq!(server.end(), Some(0));
 }
 
 #[tokio::test]

@@ -6,3 +6,6 @@
 pub(crate) mod bench;
 pub(crate) mod binary;
 pub(crate) mod node;
+pub(crate) mod redact;
+pub(crate) mod transcript;
+pub(crate) mod wire;

@@ -314,7 +314,7 @@ fn can_be_started(runs: bool, name: &str, binary: Option<&str>) -> bool {
 }
 
 /// Variables that are others' to read.
-const READ_ELSEWHERE: [(&str, &str); 1] = [("NO_COLOR", "anstream")];
+const READ_ELSEWHERE: [(&str, &str); 2] = [("NO_COLOR", "anstream"), ("INSTA_UPDATE", "insta")];
 
 #[test]
 fn every_environment_variable_is_one_that_the_code_reads() {

@@ -101,7 +101,7 @@ impl Driver for ResilientDriver {
         let mut connection = self.connection.clone();
         let publish = connection.publish::<_, _, usize>(channel, message);
         if !matches!(timeout(PATIENCE, publish).await, Ok(Ok(_))) {
-            self.state.is_gone();
+            self.state.mark_gone();
         }
         Ok(())
     }
@@ -150,7 +150,7 @@ impl State {
     fn take(&self, push: PushInfo) {
         match push.kind {
             PushKind::Message => self.hand_on(push.data),
-            PushKind::Disconnection => self.is_gone(),
+            PushKind::Disconnection => self.mark_gone(),
             _ => {}
         }
     }
@@ -172,7 +172,7 @@ impl State {
         }
     }
 
-    fn is_gone(&self) {
+    fn mark_gone(&self) {
         if !self.is_gone.swap(true, Relaxed) {
             log("Redis is gone: messages stay on this server until it is back");
             self.went.notify_one();

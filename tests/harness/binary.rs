@@ -68,14 +68,17 @@ fn read_all(stream: Option<impl Read + Send + 'static>) -> thread::JoinHandle<St
 }
 
 fn wait(child: &mut Child) -> Option<i32> {
-    let pid = child.id();
     let ended = until(|| {
         child
             .try_wait()
             .expect("the child is ours")
             .map(|status| status.code())
     });
-    ended.unwrap_or_else(|| panic!("process {pid} did not end within {LIMIT:?}"))
+    ended.unwrap_or_else(|| {
+        // It must not outlive the test; it has ended after all if this fails.
+        let _ended = child.kill();
+        panic!("process {} did not end within {LIMIT:?}", child.id())
+    })
 }
 
 /// Looks again and again until there is something to see; `None` after [`LIMIT`].

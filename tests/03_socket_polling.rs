@@ -5,7 +5,7 @@
 
 mod harness;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ch03_socket_polling::{
     connect_once, connect_one_by_one, handshake, hold_a_poll, is_session_unknown, poll_twice, talk,
@@ -13,7 +13,7 @@ use ch03_socket_polling::{
 use harness::{bench::Bench, binary::every_claim_holds, node::OfficialClient, transcript, wire};
 use insta::assert_snapshot;
 use lab::{
-    Client, Event, Transport,
+    Client, Event, Socket, Transport,
     client::{Packet, WebSocket},
 };
 use serde_json::json;
@@ -112,6 +112,34 @@ async fn the_default_begins_with_polling_and_upgrades() {
         frames.contains(&r#"42["message","hello world"]"#),
         "{frames:?}"
     );
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_answer_the_ping_is_given_up() {
+    let (_bench, url) = alone().await;
+    let mut silent = WebSocket::open(&Client::new("silent", &url), None)
+        .await
+        .unwrap();
+    let Packet::Open(open) = silent.receive().await.unwrap() else {
+        panic!("no open packet");
+    };
+    let alive = Client::new("alive", &url);
+    let mut alive = Socket::connect(&alive, Transport::WebSocket, None)
+        .await
+        .unwrap();
+
+    assert_eq!(silent.receive().await.unwrap(), Packet::Ping(String::new()));
+    let asked = Instant::now();
+    while silent.receive().await.is_ok() {}
+    let given_up_after = asked.elapsed();
+
+    let ping_timeout = Duration::from_millis(open.ping_timeout);
+    assert!(
+        given_up_after.abs_diff(ping_timeout) < Duration::from_secs(2),
+        "{given_up_after:?} and not {ping_timeout:?}"
+    );
+    let seen_off = alive.ends(Duration::from_secs(1)).await;
+    assert!(!seen_off, "who answers stays");
 }
 
 #[tokio::test]

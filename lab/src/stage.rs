@@ -283,14 +283,10 @@ impl Stage {
 
     /// How the lesson calls the server at an address: `A (PID 4242)`.
     pub fn name_of(&self, address: Option<SocketAddr>) -> String {
-        let server = self
-            .servers
-            .iter()
-            .find(|server| Some(server.address) == address);
-        match (server, address) {
-            (Some(server), _) => match server.pid() {
-                Some(pid) => format!("{} (PID {pid})", server.letter),
-                None => server.letter.to_string(),
+        match (self.letter_of(address), address) {
+            (Some(letter), _) => match self.server_pid(letter) {
+                Some(pid) => format!("{letter} (PID {pid})"),
+                None => letter.to_string(),
             },
             (None, Some(address)) => address.to_string(),
             (None, None) => "an unknown server".to_owned(),

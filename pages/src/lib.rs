@@ -1,0 +1,164 @@
+//! What the pages share: the official Socket.IO client, their typeface, their look.
+//!
+//! Client and typeface are npm packages, of the versions that `package-lock.json` names.
+//! They are fetched once, by `npm ci`, when a page first needs them, and kept beside this
+//! file. Without npm, or without a network at that moment, a page loads the client from
+//! Socket.IO's own CDN and says so, and has the system's typeface.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use axum::{
+    Router,
+    http::{
+        StatusCode,
+        header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE},
+    },
+    response::{Html, IntoResponse, Response},
+    routing::get,
+};
+use tokio::{process::Command, sync::OnceCell, task::spawn_blocking};
+
+/// Where the npm packages are.
+const FOLDER: &str = env!("CARGO_MANIFEST_DIR");
+
+/// The client on Socket.IO's CDN, and the hash that its documentation gives for it:
+/// <https://socket.io/docs/v4/client-installation/>. It is that of the file from npm.
+const CDN: &str = "https://cdn.socket.io";
+const CDN_PATH: &str = "/4.8.3/socket.io.min.js";
+const INTEGRITY: &str = "sha384-kzavj5fiMwLKzzD1f8S7TeoVIEi7uKHvbTA3ueZkrzYq75pNQUiUi6Dy98Q3fxb0";
+
+/// The mark in a page that becomes the client's `<script>`.
+pub const CLIENT: &str = "<!-- client -->";
+
+/// The files that every page may name, beside its own: `look.css`, `inter.woff2` and
+/// `socket.io.min.js`.
+pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    Router::new()
+        .route("/look.css", get(css(include_str!("../look/look.css"))))
+        .route("/inter.woff2", get(typeface))
+        .route("/socket.io.min.js", get(client))
+        .route("/favicon.ico", get(StatusCode::NO_CONTENT))
+}
+
+/// A page, with the client in it where it has the mark [`CLIENT`].
+///
+/// The page may load what stands beside it, and connect to where it came from; the CDN
+/// too if the client has to come from there.
+pub async fn page(html: &str) -> Response {
+    let (script, hosts) = if !html.contains(CLIENT) || packages().await.is_ok() {
+        (r#"<script src="socket.io.min.js"></script>"#.to_owned(), "")
+    } else {
+        let script = format!(
+            r#"<script src="{CDN}{CDN_PATH}" integrity="{INTEGRITY}" crossorigin="anonymous" data-from="{CDN}"></script>"#
+        );
+        (script, CDN)
+    };
+    let policy = format!(
+        "default-src 'self'; script-src 'self' {hosts}; \
+         img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    );
+    (
+        [(CONTENT_SECURITY_POLICY, policy)],
+        Html(html.replace(CLIENT, &script)),
+    )
+        .into_response()
+}
+
+/// Answers with a style sheet.
+pub fn css(text: &'static str) -> impl IntoResponse + Clone {
+    ([(CONTENT_TYPE, "text/css; charset=utf-8")], text)
+}
+
+/// Answers with an ES module or script.
+pub fn javascript(text: &'static str) -> impl IntoResponse + Clone {
+    ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], text)
+}
+
+async fn typeface() -> Response {
+    file(
+        "@fontsource-variable/inter/files/inter-latin-wght-normal.woff2",
+        "font/woff2",
+    )
+    .await
+}
+
+async fn client() -> Response {
+    file(
+        "socket.io-client/dist/socket.io.min.js",
+        "text/javascript; charset=utf-8",
+    )
+    .await
+}
+
+/// A file of an npm package; 404 with the reason where the packages cannot be had.
+async fn file(path: &str, content_type: &'static str) -> Response {
+    if let Err(reason) = packages().await {
+        return (StatusCode::NOT_FOUND, reason.to_owned()).into_response();
+    }
+    match tokio::task::spawn_blocking({
+        let path = modules().join(path);
+        move || std::fs::read(path)
+    })
+    .await
+    {
+        Ok(Ok(bytes)) => (
+            [
+                (CONTENT_TYPE, content_type),
+                (CACHE_CONTROL, "max-age=3600"),
+            ],
+            bytes,
+        )
+            .into_response(),
+        _ => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+fn modules() -> PathBuf {
+    Path::new(FOLDER).join("node_modules")
+}
+
+/// Makes sure that the npm packages are there: asked once a process, fetched once ever.
+///
+/// # Errors
+/// One sentence: there is no npm, or it cannot reach its registry.
+pub async fn packages() -> Result<(), &'static str> {
+    static ASKED: OnceCell<Result<(), String>> = OnceCell::const_new();
+    match ASKED.get_or_init(fetch).await {
+        Ok(()) => Ok(()),
+        Err(reason) => Err(reason),
+    }
+}
+
+async fn fetch() -> Result<(), String> {
+    // Two servers may be asked for their pages at once; npm is run by one.
+    let lock = spawn_blocking(|| {
+        let lock = File::open(Path::new(FOLDER).join("package-lock.json"))?;
+        lock.lock()?;
+        Ok::<_, std::io::Error>(lock)
+    })
+    .await;
+    let Ok(Ok(_lock)) = lock else {
+        return Err(format!("{FOLDER}/package-lock.json cannot be read"));
+    };
+    // npm writes this file last.
+    if modules().join(".package-lock.json").is_file() {
+        return Ok(());
+    }
+    let npm = Command::new("npm")
+        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+        .args(["--fetch-retries=0", "--fetch-timeout=20000"])
+        .current_dir(FOLDER)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await;
+    match npm {
+        Ok(npm) if npm.status.success() => Ok(()),
+        Ok(_) => Err("npm cannot fetch the client: it needs the network once".to_owned()),
+        Err(_) => Err("there is no npm to fetch the client with".to_owned()),
+    }
+}

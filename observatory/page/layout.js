@@ -53,8 +53,8 @@ function groups(clients) {
 function grid(plan, found, { left, right, top }) {
   const { u, isDense, isNarrow } = plan;
   const cell = isNarrow
-    ? { w: isDense ? 3.2 * u : 6.2 * u, h: isDense ? 1.8 * u : 2.2 * u }
-    : { w: isDense ? 3.3 * u : right - left, h: isDense ? 1.75 * u : 3.1 * u };
+    ? { w: isDense ? 2.1 * u : 6.2 * u, h: isDense ? 2 * u : 2.2 * u }
+    : { w: isDense ? 2.3 * u : right - left, h: isDense ? 2.1 * u : 3.1 * u };
   const columns = Math.max(1, Math.floor((right - left + 1) / cell.w));
   let y = top;
   for (const group of found) {
@@ -88,7 +88,7 @@ function across(plan, scene, found) {
   const isTight = width < 46 * u;
   const pad = 1.2 * u;
   const top = 2.6 * u;
-  const server = { w: isTight ? 9.2 * u : 11 * u, h: 5.6 * u };
+  const server = { w: isTight ? 10.4 * u : 12 * u, h: 5.6 * u };
   const clientsRight = pad + Math.max(11 * u, width * 0.26);
   const gridEnd = grid(plan, found, { left: pad + 0.4 * u, right: clientsRight, top });
   const letters = Object.keys(scene.servers);
@@ -108,13 +108,12 @@ function across(plan, scene, found) {
   });
   if (plan.hasNginx) {
     const w = Math.min(9.4 * u, (serverLeft - clientsRight) * 0.52);
-    const h = Math.min(13 * u, plan.height - top - 2 * u);
+    const h = Math.min(16 * u, plan.height - top - u);
     const middle = (clientsRight + serverLeft) / 2;
-    plan.nginx = { x: middle - w / 2, y: (top + plan.height) / 2 - h / 2 - 0.4 * u, w, h };
+    plan.nginx = { x: middle - w / 2, y: (top + plan.height) / 2 - h / 2 - 0.8 * u, w, h };
   }
   plan.lanes.push({ text: "clients", x: clientsRight - 0.1 * u, anchor: "end" });
   plan.lanes.push({ text: "servers", x: serverLeft, anchor: "start" });
-  if (plan.hasRedis) plan.lanes.push({ text: "between them", x: width - pad, anchor: "end" });
   // Unclustered, so that the picture's middle is the same with few clients.
   const free = plan.height - u - gridEnd;
   if (free > 0) shift(plan, free / 2);
@@ -156,10 +155,12 @@ function ports(plan) {
   const { nginx, isNarrow } = plan;
   plan.ports = new Map();
   if (!nginx) return;
+  // From left to right, the name stands above the lines.
+  const head = isNarrow ? 0 : 5 * plan.u;
   const spread = (places, from, length, coordinate) => {
     const order = [...places].sort((a, b) => a[1][coordinate] - b[1][coordinate]);
     order.forEach(([key], i) => {
-      plan.ports.set(key, from + length * (0.14 + 0.72 * ((i + 0.5) / order.length)));
+      plan.ports.set(key, from + head + (length - head) * (0.1 + 0.8 * ((i + 0.5) / order.length)));
     });
   };
   const clients = [...plan.clients].map(([name, place]) => [`client:${name}`, place]);
@@ -180,7 +181,8 @@ function anchor(plan, place, side) {
   if (kind === "client") {
     const client = plan.clients.get(name);
     if (!client) return null;
-    return isNarrow ? [client.x, client.y + 0.55 * u] : [client.x + 0.6 * u, client.y];
+    const out = (plan.isDense ? 0.75 : 0.58) * u;
+    return isNarrow ? [client.x, client.y + out] : [client.x + out, client.y];
   }
   const box = kind === "server" ? plan.servers.get(name) : kind === "redis" ? plan.redis : plan.nginx;
   if (!box) return null;

@@ -20,7 +20,7 @@ export class Picture {
     add(hatch, "path", { d: "M0 0V9", class: "hatch" });
     const head = add(defs, "marker", { id: "head", viewBox: "0 0 10 10", refX: 8, refY: 5, markerWidth: 5, markerHeight: 5, orient: "auto" });
     add(head, "path", { d: "M0 0L10 5L0 10Z", class: "head" });
-    for (const name of ["lines", "things", "arrows", "dots", "marks"]) {
+    for (const name of ["boxes", "lines", "things", "arrows", "words", "dots", "marks"]) {
       this.layers[name] = add(svg, "g", { class: name });
     }
     this.key = "";
@@ -66,10 +66,9 @@ export class Picture {
     const { u } = plan;
     const size = { viewBox: `0 0 ${plan.width} ${Math.ceil(plan.height)}`, width: plan.width, height: Math.ceil(plan.height) };
     for (const [name, value] of Object.entries(size)) this.svg.setAttribute(name, value);
-    const { lines, things } = this.layers;
+    const { boxes, lines, things, words } = this.layers;
     this.routes.clear();
-    lines.replaceChildren();
-    things.replaceChildren();
+    for (const layer of [boxes, lines, things, words]) layer.replaceChildren();
     this.clients = new Map();
     this.servers = new Map();
 
@@ -95,7 +94,7 @@ export class Picture {
       this.servers.set(letter, serverNodes(things, letter, box, plan));
     }
     for (const place of plan.clients.values()) this.clients.set(place.name, clientNodes(lines, things, place, plan));
-    if (plan.nginx) this.nginx = nginxNodes(things, plan);
+    if (plan.nginx) this.nginx = nginxNodes(boxes, words, plan);
     if (plan.redis) this.redis = redisNodes(things, plan);
   }
 
@@ -110,8 +109,10 @@ export class Picture {
       const letter = client.pipe ?? client.owner;
       set(nodes.group, "data-status", status);
       const isPlain = !client.listed && status === "connecting";
-      set(nodes.mark, "d", status === "refused" ? cross(0.38 * plan.u) : shape(status === "connected" ? letter : "A", 0.46 * plan.u));
-      set(nodes.mark, "class", `mark ${status === "connected" ? `on ${tone(letter)}` : isPlain ? "guest" : status}`);
+      const size = (plan.isDense ? 0.74 : 0.46) * plan.u;
+      const refused = plan.isDense ? shape("A", size) + strike(size) : cross(0.38 * plan.u);
+      set(nodes.mark, "d", status === "refused" ? refused : shape(status === "connected" ? letter : "A", size));
+      set(nodes.mark, "class", `mark ${status === "connected" ? `on ${tone(letter)}` : isPlain ? "guest" : status}${plan.isDense ? " dense" : ""}`);
 
       const poll = heldPoll(client, clock);
       const isPolling = Boolean(poll) && client.owner && scene.servers[client.owner]?.up;
@@ -154,7 +155,8 @@ export class Picture {
       set(this.redis.group, "data-up", String(scene.redisUp));
       const choice = scene.state.switch;
       set(this.redis.note[0], null, scene.redisUp ? "PUB/SUB" : "stopped");
-      set(this.redis.note[1], null, choice ? `${choice.label}: ${choice.chosen}` : "");
+      const words = !choice ? [] : this.plan.isNarrow ? [`${choice.label}: ${choice.chosen}`] : [`${choice.label}:`, choice.chosen];
+      for (const i of [0, 1]) if (this.redis.note[i + 1]) set(this.redis.note[i + 1], null, words[i] ?? "");
     }
   }
 
@@ -212,7 +214,7 @@ export class Picture {
       const box = plan.servers.get(refusal.asked);
       if (box && !asked.has(refusal.asked)) {
         asked.add(refusal.asked);
-        this.put(box, "400", "refused-pill");
+        this.put(box, "400", "refused-pill", 0);
       }
       if (!isLast || !refusal.owner || refusal.owner === refusal.asked) return;
       const owner = this.arrows.take();
@@ -222,18 +224,20 @@ export class Picture {
       set(owner, "class", `owner ${tone(refusal.owner)}`);
       set(owner, "marker-end", "");
       const there = plan.servers.get(refusal.owner);
-      if (there) this.put(there, "its session", `owner-pill ${tone(refusal.owner)}`);
+      if (there) this.put(there, "its session", `owner-pill ${tone(refusal.owner)}`, 1);
     });
     this.arrows.end();
     this.pills.end();
   }
 
-  /** A word at the edge of a server where lines arrive. */
-  put(box, words, kind) {
+  /** A word on the edge of a server, where no line arrives. */
+  put(box, words, kind, row) {
     const { u, isNarrow } = this.plan;
     const node = this.pills.take();
     const w = (words.length * 0.52 + 1) * u;
-    const [x, y] = isNarrow ? [box.x + box.w / 2, box.y - 1.3 * u] : [box.x - 0.5 * u - w / 2, box.y + box.h / 2 + 1.6 * u];
+    const [x, y] = isNarrow
+      ? [box.x + box.w / 2, box.y + box.h + 1.8 * u * row]
+      : [box.x + 1.2 * u + w / 2, box.y + box.h * row];
     const [group, back, label] = node.parts;
     set(group, "transform", `translate(${x.toFixed(1)} ${y.toFixed(1)})`);
     set(group, "class", `pill ${kind}`);
@@ -312,18 +316,18 @@ function clientNodes(lines, things, place, plan) {
   const group = add(things, "g", { class: "client", "data-client": place.name, transform: `translate(${place.x} ${place.y})` });
   const title = add(group, "title");
   const mark = add(group, "path");
-  const label = plan.isDense ? place.name.replace(/^client /, "") : place.name;
+  const nodes = { halo, line, group, title, mark };
+  if (plan.isDense) {
+    text(group, short(place.name.replace(/^\D+ /, ""), 3), 0, 0.28 * u, { class: "inside", "text-anchor": "middle" });
+    return nodes;
+  }
   if (plan.isNarrow) {
-    text(group, short(label, plan.isDense ? 4 : 10), 0.85 * u, 0.32 * u, { class: plan.isDense ? "small" : "name" });
-    return { halo, line, group, title, mark };
+    text(group, short(place.name, 10), 0.85 * u, 0.32 * u, { class: "name" });
+    return nodes;
   }
   const end = { "text-anchor": "end" };
-  if (plan.isDense) {
-    text(group, short(label, 5), -0.8 * u, 0.32 * u, { class: "small", ...end });
-    return { halo, line, group, title, mark };
-  }
-  text(group, short(label, 20), -1.1 * u, -0.05 * u, { class: "name", ...end });
-  return { halo, line, group, title, mark, detail: text(group, "", -1.1 * u, 1.15 * u, { class: "small", ...end }) };
+  text(group, short(place.name, 20), -1.1 * u, -0.05 * u, { class: "name", ...end });
+  return { ...nodes, detail: text(group, "", -1.1 * u, 1.15 * u, { class: "small", ...end }) };
 }
 
 function detail(client, poll, clock, width) {
@@ -362,18 +366,16 @@ function serverNodes(things, letter, box, plan) {
   return { group, pid, load };
 }
 
-function nginxNodes(things, plan) {
+/** The box lies below the lines, which cross it; its name stands above them. */
+function nginxNodes(boxes, words, plan) {
   const { u, nginx: box } = plan;
-  const group = add(things, "g", { class: "nginx", transform: `translate(${box.x} ${box.y})` });
-  add(group, "rect", { width: box.w, height: box.h, rx: 0.6 * u, class: "box" });
+  const transform = `translate(${box.x} ${box.y})`;
+  add(add(boxes, "g", { class: "nginx", transform }), "rect", { width: box.w, height: box.h, rx: 0.6 * u, class: "box" });
+  const group = add(words, "g", { class: "nginx", transform });
   const at = { "text-anchor": "middle" };
-  const middle = box.h / 2;
-  if (plan.isNarrow) {
-    text(group, "nginx", box.w / 2, middle - 0.25 * u, { class: "title", ...at });
-    return { method: [text(group, "", box.w / 2, middle + 1.25 * u, { class: "method", ...at }), text(group, "", box.w / 2, middle + 2.5 * u, { class: "method", ...at })] };
-  }
-  text(group, "nginx", box.w / 2, middle - 0.4 * u, { class: "title", ...at });
-  return { method: [1.15, 2.45].map((y) => text(group, "", box.w / 2, middle + y * u, { class: "method", ...at })) };
+  text(group, "nginx", box.w / 2, (plan.isNarrow ? 1.4 : 2) * u, { class: "title", ...at });
+  const rows = plan.isNarrow ? [2.7, 3.9] : [3.5, 4.8];
+  return { method: rows.map((y) => text(group, "", box.w / 2, y * u, { class: "method", ...at })) };
 }
 
 /** The method, in two lines if it is long. */
@@ -390,11 +392,11 @@ function redisNodes(things, plan) {
   for (const kind of ["box", "dead-box"]) add(group, "rect", { width: box.w, height: box.h, rx: 0.6 * u, class: kind });
   const at = { "text-anchor": "middle" };
   const middle = box.h / 2;
-  text(group, "Redis", box.w / 2, middle - (plan.isNarrow ? 0.1 : 0.9) * u, { class: "title", ...at });
+  text(group, "Redis", box.w / 2, middle - (plan.isNarrow ? 0.1 : 1.6) * u, { class: "title", ...at });
   if (plan.isNarrow) {
     return { group, note: [text(group, "", box.w * 0.27, middle + 1.15 * u, { class: "small", ...at }), text(group, "", box.w * 0.72, middle + 1.15 * u, { class: "small", ...at })] };
   }
-  return { group, note: [0.7, 2.1].map((y) => text(group, "", box.w / 2, middle + y * u, { class: "small", ...at })) };
+  return { group, note: [-0.1, 1.7, 3].map((y) => text(group, "", box.w / 2, middle + y * u, { class: "small", ...at })) };
 }
 
 const tone = (letter) => (letter && "ABC".includes(letter) ? `tone-${letter.toLowerCase()}` : "tone-none");
@@ -404,9 +406,11 @@ function shape(letter, r) {
   const n = (value) => value.toFixed(1);
   if (letter === "B") return `M0 ${n(-r * 1.1)}L${n(r * 1.1)} ${n(r * 0.85)}H${n(-r * 1.1)}Z`;
   if (letter === "C") return `M${n(-r * 0.9)} ${n(-r * 0.9)}H${n(r * 0.9)}V${n(r * 0.9)}H${n(-r * 0.9)}Z`;
-  return `M${n(-r)} 0a${n(r)} ${n(r)} 0 1 0 ${n(2 * r)} 0a${n(r)} ${n(r)} 0 1 0 ${n(-2 * r)} 0Z`;
+  const half = `A${n(r)} ${n(r)} 0 0 0`;
+  return `M${n(-r)} 0${half} ${n(r)} 0${half} ${n(-r)} 0Z`;
 }
 
+const strike = (r) => `M${-r * 0.7} ${r * 0.7}L${r * 0.7} ${-r * 0.7}`;
 const cross = (r) => `M${-r} ${-r}L${r} ${r}M${r} ${-r}L${-r} ${r}`;
 
 function pill(parent) {

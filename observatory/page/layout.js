@@ -1,12 +1,14 @@
 // Where everything stands: lanes from left to right, or from top to bottom where it is narrow.
 // All lengths are in pixels of the picture; `u` is the size of the page's text.
 
+import { present } from "./model.js";
+
 const NARROW = 700;
 /** Up to so many clients have a row of their own, with address and transport. */
 const FEW = 7;
 
 export function layout(scene, width, u) {
-  const clients = Object.values(scene.clients);
+  const clients = present(scene);
   const plan = {
     width,
     u,
@@ -142,11 +144,11 @@ function down(plan, scene, found) {
   });
   y += 6.6 * u;
   if (plan.hasRedis) {
-    y += 3.2 * u;
+    y += 3.6 * u;
     plan.redis = { x: width * 0.16, y, w: width * 0.68, h: 3.2 * u };
     y += 3.2 * u;
   }
-  plan.height = y + u;
+  plan.height = y + (plan.hasRedis ? 1 : 3.2) * u;
   plan.lanes.push({ text: "clients", x: pad, anchor: "start" });
 }
 
@@ -155,8 +157,8 @@ function ports(plan) {
   const { nginx, isNarrow } = plan;
   plan.ports = new Map();
   if (!nginx) return;
-  // From left to right, the name stands above the lines.
-  const head = isNarrow ? 0 : 5 * plan.u;
+  // The name stands above the lines, or to their left.
+  const head = (isNarrow ? 7.5 : 5) * plan.u;
   const spread = (places, from, length, coordinate) => {
     const order = [...places].sort((a, b) => a[1][coordinate] - b[1][coordinate]);
     order.forEach(([key], i) => {

@@ -28,6 +28,8 @@ export function beginning() {
     servers: {},
     redisUp: false,
     clients: {},
+    /** Who was removed: what is still heard of them is not drawn. */
+    gone: {},
     flights: [],
     marks: [],
     refusals: [],
@@ -72,14 +74,19 @@ function adopt(scene, state) {
 
   const listed = new Set(state.clients.map((client) => client.name));
   for (const client of Object.values(scene.clients)) {
-    if (!listed.has(client.name) && (client.listed || lessonEnds)) delete scene.clients[client.name];
+    if (listed.has(client.name) || !(client.listed || lessonEnds)) continue;
+    delete scene.clients[client.name];
+    scene.gone[client.name] = true;
   }
   for (const told of state.clients) {
     const client = known(scene, told.name);
     const wasConnected = client.status === "connected";
-    Object.assign(client, { listed: true, address: told.address, transport: told.transport });
+    delete scene.gone[told.name];
+    Object.assign(client, { listed: true, isGone: false, address: told.address, transport: told.transport });
     Object.assign(client, { status: told.status, attempts: told.attempts, told: told.server });
     if (told.server) client.owner = told.server;
+    // Who connects by WebSocket alone has one, whether or not this page was there to see it.
+    if (told.status === "connected" && told.transport === "websocket") client.pipe ??= told.server;
     if (told.status === "refused" || (wasConnected && told.status === "connecting")) client.pipe = null;
   }
 }
@@ -105,6 +112,8 @@ function happens(scene, event, at, skipped) {
       client.seen = at;
       const sid = sessionIn(event.text);
       if (sid && client.pipe) client.sessions = { [sid]: client.pipe };
+      // A frame needs a WebSocket: the page came after it was opened.
+      client.pipe ??= client.told;
       if (!client.pipe) return undefined;
       const way = [`client:${client.name}`, `server:${client.pipe}`];
       if (!event.sent) way.reverse();
@@ -181,8 +190,10 @@ function exchanged(scene, event, at) {
     const owner = (sid && client.sessions[sid]) ?? client.owner;
     const refusal = { client: client.name, asked: letter, owner, at };
     facts.owner = owner;
-    scene.refusals.push(refusal);
-    scene.why = words.refusal(scene, refusal);
+    if (!client.isGone) {
+      scene.refusals.push(refusal);
+      scene.why = words.refusal(scene, refusal);
+    }
   }
   travel(scene, client, letters.length ? letters : [letter].filter(Boolean), at,
     Boolean(answer) && answer.status < 400, facts.held);
@@ -284,16 +295,21 @@ export function heldPoll(client, at) {
   return null;
 }
 
+/** Who is drawn. */
+export function present(scene) {
+  return Object.values(scene.clients).filter((client) => !client.isGone);
+}
+
 /** How many sessions live in a server, as far as its clients are known. */
 export function sessions(scene, letter) {
   return Object.values(scene.clients).filter((client) =>
-    client.owner === letter && (client.listed ? client.status === "connected" : Object.keys(client.sessions).length))
+    client.owner === letter && !client.isGone && (client.listed ? client.status === "connected" : Object.keys(client.sessions).length))
     .length;
 }
 
 function known(scene, name) {
   scene.clients[name] ??= {
-    name, address: "", transport: "", listed: false, isBrowser: false, status: "connecting", attempts: 0,
+    name, isGone: Boolean(scene.gone[name]), address: "", transport: "", listed: false, isBrowser: false, status: "connecting", attempts: 0,
     owner: null, told: null, sessions: {}, pending: {}, pipe: null, seen: scene.at,
   };
   return scene.clients[name];

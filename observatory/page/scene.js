@@ -4,7 +4,7 @@
 // whose transforms are set once a frame.
 
 import { along, farPort, bend, layout, leg, path } from "./layout.js";
-import { heldPoll, sessions } from "./model.js";
+import { heldPoll, present, sessions } from "./model.js";
 import { count, short } from "./words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -47,7 +47,7 @@ export class Picture {
       Object.keys(scene.servers).join(),
       Boolean(scene.state.nginx),
       Boolean(scene.state.redis),
-      ...Object.values(scene.clients).map((client) => `${client.name} ${client.address}`),
+      ...present(scene).map((client) => `${client.name} ${client.address}`),
     ].join("|");
     if (key !== this.key) this.build(scene, key);
     this.drawClients(scene, clock);
@@ -111,7 +111,7 @@ export class Picture {
       const isPlain = !client.listed && status === "connecting";
       const size = (plan.isDense ? 0.74 : 0.46) * plan.u;
       const refused = plan.isDense ? shape("A", size) + strike(size) : cross(0.38 * plan.u);
-      set(nodes.mark, "d", status === "refused" ? refused : shape(status === "connected" ? letter : "A", size));
+      set(nodes.mark, "d", status === "refused" ? refused : shape(status === "connected" ? letter : "A", letter === "B" && plan.isDense ? size * 1.2 : size));
       set(nodes.mark, "class", `mark ${status === "connected" ? `on ${tone(letter)}` : isPlain ? "guest" : status}${plan.isDense ? " dense" : ""}`);
 
       const poll = heldPoll(client, clock);
@@ -357,9 +357,9 @@ function serverNodes(things, letter, box, plan) {
     add(group, "path", { d: `M0 0L${box.w} ${box.h}M${box.w} 0L0 ${box.h}`, class: "strike" });
     return { group, pid, load };
   }
-  add(group, "path", { d: shape(letter, 0.95 * u), class: "glyph", transform: `translate(${1.9 * u} ${box.h / 2})` });
-  text(group, letter, 3.3 * u, box.h / 2 + 0.68 * u, { class: "letter" });
-  const x = 5.1 * u;
+  add(group, "path", { d: shape(letter, 0.9 * u), class: "glyph", transform: `translate(${1.6 * u} ${box.h / 2})` });
+  text(group, letter, 2.85 * u, box.h / 2 + 0.68 * u, { class: "letter" });
+  const x = 4.5 * u;
   const pid = text(group, "", x, box.h / 2 - 0.35 * u, { class: "small" });
   const load = text(group, "", x, box.h / 2 + 1.15 * u, { class: "load" });
   add(group, "path", { d: `M0 0L${box.w} ${box.h}M${box.w} 0L0 ${box.h}`, class: "strike" });
@@ -372,10 +372,11 @@ function nginxNodes(boxes, words, plan) {
   const transform = `translate(${box.x} ${box.y})`;
   add(add(boxes, "g", { class: "nginx", transform }), "rect", { width: box.w, height: box.h, rx: 0.6 * u, class: "box" });
   const group = add(words, "g", { class: "nginx", transform });
-  const at = { "text-anchor": "middle" };
-  text(group, "nginx", box.w / 2, (plan.isNarrow ? 1.4 : 2) * u, { class: "title", ...at });
-  const rows = plan.isNarrow ? [2.7, 3.9] : [3.5, 4.8];
-  return { method: rows.map((y) => text(group, "", box.w / 2, y * u, { class: "method", ...at })) };
+  const at = { "text-anchor": plan.isNarrow ? "start" : "middle" };
+  const x = plan.isNarrow ? 0.8 * u : box.w / 2;
+  text(group, "nginx", x, (plan.isNarrow ? 1.6 : 2) * u, { class: "title", ...at });
+  const rows = plan.isNarrow ? [2.9, 4.1] : [3.5, 4.8];
+  return { method: rows.map((y) => text(group, "", x, y * u, { class: "method", ...at })) };
 }
 
 /** The method, in two lines if it is long. */

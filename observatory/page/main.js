@@ -97,9 +97,13 @@ function show(scene, clock, isStill) {
     figure.className = value && (name === "refused" || name === "lost") ? "bad" : value && name === "delivered" ? "good" : "";
   }
   $("ledger").dataset.talk = String(Boolean(scene.state?.talk));
-  const isSampled = scene.sampled > 1 && scene.at - scene.flow.since < 3000;
+  const isSampled = scene.sampled > 1.05 && scene.at - scene.flow.since < 3000;
   $("sampled").hidden = !isSampled;
-  if (isSampled) write($("sampled"), `sampled: 1 of ${scene.sampled} drawn`);
+  if (isSampled) write($("sampled"), `sampled: ${share(scene.sampled)} drawn`);
+}
+
+function share(sampled) {
+  return sampled < 1.5 ? `${Math.floor(10 / sampled)} of 10` : `1 of ${Math.round(sampled)}`;
 }
 
 function write(node, words) {

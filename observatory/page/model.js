@@ -35,7 +35,7 @@ export function beginning() {
     refusals: [],
     why: "",
     news: "",
-    flow: { since: 0, seen: 0, drawn: 0, one: 1 },
+    flow: { since: 0, heard: 0, skipped: 0, drawn: 0, share: 1, credit: 0 },
     sampled: 1,
   };
 }
@@ -93,8 +93,7 @@ function adopt(scene, state) {
 
 /** Changes the scene; for an exchange, gives what the scene knew about it. */
 function happens(scene, event, at, skipped) {
-  const flow = scene.flow;
-  flow.seen += skipped;
+  scene.flow.skipped += skipped;
   switch (event.event) {
     case "up":
     case "down":
@@ -231,16 +230,18 @@ function spoken(scene, event, at) {
   scene.news = words.lost(scene, event);
 }
 
+/** Lets something move, or not: beyond what can be drawn, only a share of it is. */
 function fly(scene, flight) {
   const flow = scene.flow;
   if (flight.at - flow.since >= 1000) {
-    flow.one = Math.max(1, Math.ceil(flow.seen / DOTS_A_SECOND));
-    scene.sampled = flow.drawn ? Math.max(1, Math.round(flow.seen / flow.drawn)) : 1;
-    Object.assign(flow, { since: flight.at, seen: 0, drawn: 0 });
+    scene.sampled = flow.drawn ? (flow.heard + flow.skipped) / flow.drawn : 1;
+    flow.share = Math.min(1, DOTS_A_SECOND / Math.max(1, flow.heard));
+    Object.assign(flow, { since: flight.at, heard: 0, skipped: 0, drawn: 0 });
   }
-  flow.seen += 1;
-  const isDrawn = flow.drawn < DOTS_A_SECOND && flow.seen % flow.one === 0;
-  if (!isDrawn) return false;
+  flow.heard += 1;
+  flow.credit = Math.min(1, flow.credit + flow.share);
+  if (flow.credit < 1 || flow.drawn > DOTS_A_SECOND) return false;
+  flow.credit -= 1;
   flow.drawn += 1;
   scene.flights.push(flight);
   return true;

@@ -42,6 +42,7 @@ export class Questions {
   }
 
   enable() {
+    $("ask-reason").hidden = this.isReady;
     for (const choice of $("answers").querySelectorAll("[data-answer]")) choice.disabled = !this.isReady;
   }
 

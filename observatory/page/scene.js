@@ -176,6 +176,7 @@ export class Picture {
         const node = this.routes.take();
         set(node, "d", flight.legs.map(path).join(""));
         set(node, "class", `route ${flight.fails ? "fails" : colour}`);
+        set(node, "opacity", Math.max(0.15, 1 - age / STILL_SHOWS).toFixed(2));
         continue;
       }
       const share = (age / flight.lasts) * flight.legs.length;

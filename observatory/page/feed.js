@@ -1,0 +1,78 @@
+// The stage's events, as they come (server-sent events), and the stage's clock.
+
+/** Events are shown so much later than they came, so that a late batch still plays in order. */
+const DELAY = 120;
+
+export class Feed {
+  /** Calls `on.state(state, at)`, `on.event(event, at, skipped)`, `on.lost()`, `on.anew()`. */
+  constructor(on) {
+    this.on = on;
+    this.offset = null;
+    this.last = 0;
+    this.connect();
+  }
+
+  connect() {
+    const source = new EventSource("events");
+    source.addEventListener("state", (message) => {
+      this.isLost = false;
+      this.on.state(JSON.parse(message.data), this.offset === null ? 0 : this.heard());
+    });
+    source.addEventListener("batch", (message) => this.batch(JSON.parse(message.data)));
+    source.onopen = () => {
+      if (this.isLost) this.isReturning = true;
+    };
+    source.onerror = () => {
+      this.isLost = true;
+      this.on.lost();
+      if (source.readyState !== EventSource.CLOSED) return;
+      setTimeout(() => this.connect(), 2000);
+    };
+  }
+
+  batch({ skipped, events }) {
+    if (!events.length) return;
+    // Numbers that start again are another stage.
+    if (events[0].n <= this.last && events.at(-1).n < this.last) {
+      this.offset = null;
+      this.on.anew();
+    }
+    const now = events.at(-1).at - performance.now();
+    this.offset = this.offset === null ? now : Math.max(this.offset, now);
+    let left = skipped;
+    for (const event of events) {
+      if (event.n <= this.last && this.isReturning) continue;
+      this.on.event(event, event.at, left);
+      left = 0;
+    }
+    this.isReturning = false;
+    this.last = events.at(-1).n;
+  }
+
+  /** The stage's time now, as far as it was heard. */
+  heard() {
+    return performance.now() + (this.offset ?? 0);
+  }
+
+  /** The stage's time that is shown now. */
+  shown() {
+    return this.heard() - DELAY;
+  }
+}
+
+/** Asks the stage to do something; its answer, or an error with its sentence. */
+export async function act(request) {
+  let answer;
+  try {
+    answer = await fetch("do", {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(request),
+    });
+  } catch {
+    throw new Error("The stage does not answer. Does it still run?");
+  }
+  const said = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Error(said.error ?? `The stage answers ${answer.status}.`);
+  return said;
+}

@@ -1,0 +1,95 @@
+// The picture in words: one line an event, and no flood for who listens.
+
+const KEPT = 200;
+/** Faster than this a screen reader is told the sum instead, in lines a second. */
+const READABLE = 3;
+const PERIOD = 1000;
+
+export class Log {
+  constructor(list, summary) {
+    this.list = list;
+    this.summary = summary;
+    this.waiting = [];
+    this.unread = [];
+    setInterval(() => this.flush(), PERIOD / 4);
+    setInterval(() => this.sum(), PERIOD * 3);
+  }
+
+  add(entry) {
+    this.waiting.push(entry);
+    if (this.waiting.length > KEPT) this.waiting.shift();
+  }
+
+  flush() {
+    if (!this.waiting.length || this.isStepping) return;
+    const isFast = this.waiting.length > READABLE;
+    this.list.setAttribute("aria-live", isFast ? "off" : "polite");
+    if (isFast) this.unread.push(...this.waiting);
+    const isAtEnd = this.list.scrollTop + this.list.clientHeight > this.list.scrollHeight - 40;
+    this.list.append(...this.waiting.flatMap(lines));
+    this.waiting = [];
+    while (this.list.childElementCount > KEPT) this.list.firstElementChild.remove();
+    if (isAtEnd) this.list.scrollTop = this.list.scrollHeight;
+  }
+
+  /** Says in one sentence what went by too fast to be read out. */
+  sum() {
+    if (!this.unread.length) return;
+    const refused = this.unread.filter(isBad).length;
+    const total = this.unread.length;
+    this.unread = [];
+    this.summary.textContent = `${total} events, of which ${refused || "none"} failed. The log has each.`;
+  }
+
+  /** Shows the lines until an entry, which is marked. */
+  showUntil(entries) {
+    this.isStepping = true;
+    this.list.setAttribute("aria-live", "off");
+    this.list.replaceChildren(...entries.flatMap(lines));
+    this.list.lastElementChild?.classList.add("now");
+    this.list.scrollTop = this.list.scrollHeight;
+  }
+
+  resume(entries) {
+    this.waiting = [];
+    this.list.replaceChildren(...entries.flatMap(lines));
+    this.list.scrollTop = this.list.scrollHeight;
+    this.isStepping = false;
+  }
+}
+
+function lines(entry) {
+  return entry.lines.map((words) => {
+    const line = document.createElement("p");
+    line.textContent = words;
+    line.dataset.at = time(entry.at);
+    const kind = entry.event?.event;
+    if (isBad(entry)) line.className = "bad";
+    if (kind === "message" && entry.event.arrived) line.className = "good";
+    if (kind === "chapter" || kind === "step") line.className = "head";
+    return line;
+  });
+}
+
+function isBad({ event }) {
+  switch (event?.event) {
+    case "exchange":
+      return !event.outcome.Ok || event.outcome.Ok.status >= 400;
+    case "forwarded":
+      return event.status >= 400;
+    case "message":
+      return !event.arrived;
+    case "claim":
+      return !event.held;
+    case "down":
+      return true;
+    default:
+      return false;
+  }
+}
+
+/** Minutes and seconds since the stage began. */
+export function time(at) {
+  const seconds = Math.floor(at / 1000);
+  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+}

@@ -1,0 +1,192 @@
+// The observatory: what the stage tells (feed.js) is kept (trace.js), folded into a scene
+// (model.js), and drawn once a frame (scene.js) and told in words (log.js).
+
+import { Controls } from "./controls.js";
+import { Feed } from "./feed.js";
+import { Log, time } from "./log.js";
+import { isTickDue } from "./model.js";
+import { Questions } from "./questions.js";
+import { Picture } from "./scene.js";
+import { Trace } from "./trace.js";
+import { count } from "./words.js";
+
+const $ = (id) => document.getElementById(id);
+const LINES = 200;
+const PACKAGES = {
+  2: "ch02-nginx-rr", 3: "ch03-socket-polling", 4: "ch04-ip-hash", 5: "ch05-redis-pubsub", 6: "ch06-full-stack",
+};
+
+const trace = new Trace();
+const picture = new Picture($("picture"));
+const log = new Log($("log"), $("summary"));
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
+let state = null;
+/** While paused: the steps there are, and the scene of the one that is shown. */
+let paused = null;
+
+const controls = new Controls(() => {
+  if (paused) resume();
+  trace.push({ type: "act", at: feed.heard() });
+});
+const questions = new Questions((request) => controls.ask(request));
+
+const feed = new Feed({
+  state(next, at) {
+    state = next;
+    trace.push({ type: "state", at, state });
+    $("title").textContent = state.title;
+    document.title = `${state.title} · observatory`;
+    document.body.dataset.chapter = chapter() ?? "";
+    say(state.ready ? `Live: ${state.nginx ? state.nginx.url : count(state.servers.length, "server")}` : "Live: the chapter's own experiments run");
+    controls.update(state);
+    questions.update(state);
+  },
+  event(event, at, skipped) {
+    trace.push({ type: "event", at, event, skipped });
+  },
+  anew() {
+    if (paused) resume();
+    trace.clear();
+    log.resume([]);
+    if (state) trace.push({ type: "state", at: 0, state });
+  },
+  lost() {
+    const name = PACKAGES[chapter()];
+    if (!state) return;
+    const command = document.createElement("code");
+    command.textContent = `cargo run -p ${name ?? "…"}`;
+    $("stage").replaceChildren("The stage has ended. Start it again: ", command);
+    $("stage").dataset.lost = "true";
+    controls.lost();
+  },
+});
+
+function chapter() {
+  return /^Chapter (\d+)/.exec(state?.title ?? "")?.[1];
+}
+
+function say(words) {
+  $("stage").dataset.lost = "false";
+  if ($("stage").textContent !== words) $("stage").textContent = words;
+}
+
+function frame() {
+  if (paused) {
+    if (paused.isStale) {
+      paused.isStale = false;
+      show(paused.scene, paused.scene.at + 1, true);
+    }
+  } else {
+    const now = feed.shown();
+    trace.advance(now, (entry) => log.add(entry));
+    if (isTickDue(trace.scene, now)) trace.push({ type: "tick", at: now });
+    show(trace.scene, Math.max(now, trace.scene.at), calm.matches);
+  }
+  requestAnimationFrame(frame);
+}
+
+function show(scene, clock, isStill) {
+  picture.draw(scene, clock, isStill);
+  write($("why"), scene.why);
+  write($("news"), scene.news);
+  const ledger = scene.state?.ledger ?? {};
+  for (const figure of $("ledger").querySelectorAll("[data-figure]")) {
+    const name = figure.dataset.figure;
+    const value = ledger[name] ?? 0;
+    write(figure, String(value));
+    figure.className = value && (name === "refused" || name === "lost") ? "bad" : value && name === "delivered" ? "good" : "";
+  }
+  $("ledger").dataset.talk = String(Boolean(scene.state?.talk));
+  const isSampled = scene.sampled > 1.05 && scene.at - scene.flow.since < 3000;
+  $("sampled").hidden = !isSampled;
+  if (isSampled) write($("sampled"), `sampled: ${share(scene.sampled)} drawn`);
+}
+
+function share(sampled) {
+  return sampled < 1.5 ? `${Math.floor(10 / sampled)} of 10` : `1 of ${Math.round(sampled)}`;
+}
+
+function write(node, words) {
+  if (node.textContent !== words) node.textContent = words;
+}
+
+// Time: pause, and steps back.
+
+function pause() {
+  paused = { steps: trace.steps() };
+  $("pause").textContent = "Resume";
+  $("pause").setAttribute("aria-pressed", "true");
+  $("steps").hidden = false;
+  $("step").max = Math.max(0, paused.steps.length - 1);
+  $("step").value = $("step").max;
+  document.body.dataset.paused = "true";
+  step();
+}
+
+function resume() {
+  paused = null;
+  $("pause").textContent = "Pause";
+  $("pause").setAttribute("aria-pressed", "false");
+  $("steps").hidden = true;
+  document.body.dataset.paused = "false";
+  trace.advance(feed.shown(), () => {});
+  log.resume(trace.linesUntil(trace.applied, LINES));
+}
+
+function step() {
+  const number = paused.steps[Number($("step").value)] ?? trace.applied;
+  paused.scene = trace.sceneAfter(number);
+  paused.isStale = true;
+  const shown = trace.linesUntil(number, LINES);
+  log.showUntil(shown);
+  const ago = (trace.scene.at - paused.scene.at) / 1000;
+  $("step-says").textContent = ago < 0.05 ? "the last event" : `${ago.toFixed(1)} s back`;
+  $("step").setAttribute("aria-valuetext", `${time(paused.scene.at)} ${shown.at(-1)?.lines.join(" ") ?? ""}`);
+  $("back").disabled = Number($("step").value) === 0;
+  $("forward").disabled = $("step").value === $("step").max;
+}
+
+$("pause").addEventListener("click", () => (paused ? resume() : pause()));
+$("step").addEventListener("input", step);
+for (const [id, by] of [["back", -1], ["forward", 1]]) {
+  $(id).addEventListener("click", () => {
+    $("step").value = Number($("step").value) + by;
+    step();
+  });
+}
+document.addEventListener("keydown", (event) => {
+  if (event.key !== " " || (document.activeElement && document.activeElement !== document.body)) return;
+  event.preventDefault();
+  if (paused) resume();
+  else pause();
+});
+
+// Files to take away.
+
+function save(name, kind, text) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type: kind }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+$("export-trace").addEventListener("click", () => {
+  const events = trace.entries.filter((entry) => entry.type === "event").map((entry) => entry.event);
+  save("trace.json", "application/json", JSON.stringify({ title: state?.title, state, events }, null, 1));
+});
+$("export-picture").addEventListener("click", () => {
+  save("picture.svg", "image/svg+xml", picture.toFile(state?.title ?? "The observatory"));
+});
+
+// The picture is as wide as there is room, in real pixels: text keeps its size.
+
+function measure() {
+  const width = $("figure").clientWidth;
+  if (width) picture.resize(width, parseFloat(getComputedStyle(document.documentElement).fontSize));
+  if (paused) paused.isStale = true;
+}
+
+new ResizeObserver(measure).observe($("figure"));
+measure();
+requestAnimationFrame(frame);

@@ -1,0 +1,102 @@
+// "Before you look: what will happen?" One question at a time; the answer is what the stage does.
+
+const $ = (id) => document.getElementById(id);
+
+export class Questions {
+  /** `run` asks the stage: run(request) gives its answer, or null if it could not. */
+  constructor(run) {
+    this.run = run;
+    this.list = [];
+    this.next = 0;
+    this.isReady = false;
+  }
+
+  update(state) {
+    const isNew = JSON.stringify(state.questions) !== JSON.stringify(this.list);
+    if (isNew) {
+      this.list = state.questions;
+      this.next = 0;
+    }
+    const wasReady = this.isReady;
+    this.isReady = state.ready;
+    if (isNew) this.show();
+    else if (wasReady !== this.isReady && !this.isRunning && !this.isAnswered) this.enable();
+  }
+
+  show() {
+    const question = this.list[this.next];
+    $("question").hidden = !question;
+    this.isAnswered = false;
+    if (!question) return;
+    $("ask").textContent = question.ask;
+    $("verdict").replaceChildren();
+    const answers = question.answers.map((words, i) => {
+      const choice = button(words, () => this.choose(i, choice));
+      choice.dataset.answer = i;
+      return choice;
+    });
+    const skip = button("Skip", () => this.skip());
+    skip.className = "skip";
+    $("answers").replaceChildren(...answers, skip);
+    this.enable();
+  }
+
+  enable() {
+    $("ask-reason").hidden = this.isReady;
+    for (const choice of $("answers").querySelectorAll("[data-answer]")) choice.disabled = !this.isReady;
+  }
+
+  skip() {
+    this.next += 1;
+    this.show();
+    (document.querySelector("#answers button:not(:disabled)") ?? $("controls").querySelector("button:not(:disabled)"))?.focus();
+  }
+
+  async choose(answer, choice) {
+    const question = this.next;
+    const { answers } = this.list[question];
+    const buttons = [...$("answers").children];
+    choice.setAttribute("aria-pressed", "true");
+    for (const one of buttons) one.disabled = true;
+    this.isRunning = true;
+    $("verdict").replaceChildren(paragraph("It runs now. Watch the picture …"));
+    const seen = await this.run({ do: "predict", question, answer });
+    this.isRunning = false;
+    if (question !== this.next) return;
+    if (!seen) {
+      this.show();
+      return;
+    }
+    this.isAnswered = true;
+    const isRight = seen.right === answer;
+    const first = document.createElement("p");
+    const said = document.createElement("strong");
+    said.className = isRight ? "right" : "wrong";
+    said.textContent = isRight ? "✓ As you said. " : "✗ Not so. ";
+    first.append(said, `You said “${answers[answer]}”. What was seen: ${sentence(seen.seen)}`);
+    $("verdict").replaceChildren(first, paragraph(seen.why));
+    buttons.forEach((one, i) => {
+      if (i === seen.right) one.dataset.right = "true";
+    });
+    const next = button(question + 1 < this.list.length ? "Next question" : "Done", () => this.skip());
+    next.className = "primary";
+    buttons.at(-1).replaceWith(next);
+    next.focus({ preventScroll: true });
+  }
+}
+
+function button(words, act) {
+  const node = document.createElement("button");
+  node.type = "button";
+  node.textContent = words;
+  node.addEventListener("click", act);
+  return node;
+}
+
+function paragraph(words) {
+  const node = document.createElement("p");
+  node.textContent = words;
+  return node;
+}
+
+const sentence = (words) => (/[.?]$/.test(words) ? words : `${words}.`);

@@ -61,16 +61,30 @@ pub(crate) fn app(
         })
 }
 
+/// The page's ES modules.
+const MODULES: [(&str, &str); 10] = [
+    ("/controls.js", include_str!("../page/controls.js")),
+    ("/feed.js", include_str!("../page/feed.js")),
+    ("/layout.js", include_str!("../page/layout.js")),
+    ("/log.js", include_str!("../page/log.js")),
+    ("/main.js", include_str!("../page/main.js")),
+    ("/model.js", include_str!("../page/model.js")),
+    ("/questions.js", include_str!("../page/questions.js")),
+    ("/scene.js", include_str!("../page/scene.js")),
+    ("/trace.js", include_str!("../page/trace.js")),
+    ("/words.js", include_str!("../page/words.js")),
+];
+
 fn files() -> Router<Desk> {
     let page = || async { pages::page(include_str!("../page/index.html")).await };
-    let mut files = Router::new().route("/", get(page)).route(
-        "/observatory.css",
-        get(pages::css(include_str!("../page/observatory.css"))),
-    );
-    for (path, text) in [("/main.js", include_str!("../page/main.js"))] {
-        files = files.route(path, get(pages::javascript(text)));
-    }
-    files
+    let style = pages::css(include_str!("../page/observatory.css"));
+    MODULES
+        .into_iter()
+        .fold(Router::new(), |files, (path, text)| {
+            files.route(path, get(pages::javascript(text)))
+        })
+        .route("/", get(page))
+        .route("/observatory.css", get(style))
 }
 
 async fn events(State(desk): State<Desk>) -> impl IntoResponse {

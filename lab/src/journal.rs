@@ -38,10 +38,12 @@ impl Observer {
         Self { journal, read: 0 }
     }
 
-    /// The same, from the event after that number on.
+    /// The same, from the next event on.
     #[must_use]
-    pub fn after(mut self, number: usize) -> Self {
-        self.read = number;
+    pub fn from_now(mut self) -> Self {
+        let inner = self.journal.lock();
+        self.read = inner.forgotten + inner.events.len();
+        drop(inner);
         self
     }
 
@@ -175,8 +177,6 @@ impl Journal {
             {
                 let inner = self.lock();
                 let known = inner.forgotten + inner.events.len();
-                // A number from another run is no number of this one.
-                let number = if number > known { 0 } else { number };
                 if number < known {
                     let fresh = (known - number).min(most).min(inner.events.len());
                     let first = inner.events.len() - fresh;

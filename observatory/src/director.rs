@@ -116,8 +116,10 @@ impl<'s> Director<'s> {
         director
     }
 
+    /// What is observed from the time on at which the page was opened: the lesson's own
+    /// clients are gone, and the terminal told of them.
     pub(crate) fn observer(&self) -> Observer {
-        self.stage.observer()
+        self.stage.observer().from_now()
     }
 
     pub(crate) fn state(&self) -> watch::Receiver<Value> {

@@ -238,7 +238,7 @@ export class Picture {
     const w = (words.length * 0.52 + 1) * u;
     const [x, y] = isNarrow
       ? [box.x + box.w / 2, box.y + box.h + 1.8 * u * row]
-      : [box.x + 1.2 * u + w / 2, box.y + box.h * row];
+      : [row ? box.x + box.w - u - w / 2 : box.x + u + w / 2, box.y + box.h * row];
     const [group, back, label] = node.parts;
     set(group, "transform", `translate(${x.toFixed(1)} ${y.toFixed(1)})`);
     set(group, "class", `pill ${kind}`);

@@ -25,7 +25,7 @@ export function line(scene, event, facts) {
     case "exchange":
       return exchange(scene, event, facts);
     case "frame":
-      return `${event.client} ${event.sent ? "sends" : "receives"} a frame: ${packet(event.text)}.`;
+      return `${who(event.client)} ${event.sent ? "sends" : "receives"} a frame: ${packet(event.text)}.`;
     case "forwarded": {
       const asked = event.tried.map((address) => letter(scene, address) ?? address);
       return `${event.client} (a browser, or another program): ${event.request.replace(/ HTTP\/.*/, "")} `
@@ -34,14 +34,15 @@ export function line(scene, event, facts) {
     case "published":
       return `Redis carries a message of ${event.bytes} bytes to every server that listens.`;
     case "message":
-      return event.arrived ? `${event.from} to ${event.to}: “${event.text}” arrives.` : lost(scene, event);
+      return event.arrived ? `${upper(event.from)} to ${event.to}: “${event.text}” arrives.` : lost(scene, event);
     default:
       return "";
   }
 }
 
 function exchange(scene, event, facts) {
-  const { client, method, target, outcome, tried } = event;
+  const { method, target, outcome, tried } = event;
+  const client = who(event.client);
   const first = tried.slice(0, -1).map((address) => letter(scene, address) ?? address);
   const detour = first.length ? ` nginx asked ${list(first)} first, in vain.` : "";
   if (!outcome.Ok) return `${client} has no answer: ${outcome.Err}.${detour}`;
@@ -60,7 +61,8 @@ function exchange(scene, event, facts) {
 }
 
 /** Why a request was refused. */
-export function refusal(scene, { client, asked, owner }) {
+export function refusal(scene, { client: name, asked, owner }) {
+  const client = who(name);
   const method = scene.state?.nginx?.method;
   const who = method ? upper(method) : "nginx";
   const answer = "400 Session ID unknown.";
@@ -82,11 +84,11 @@ export function lost(scene, { from, to, text }) {
   const how = [];
   if (state?.switch) how.push(`${state.switch.label}: ${state.switch.chosen}`);
   if (state?.redis && !scene.redisUp) how.push("Redis is stopped");
-  return `${on(from)} wrote “${text}” to ${on(to)}. It did not arrive.${how.length ? ` ${upper(how.join("; "))}.` : ""}`;
+  return `${upper(on(from))} wrote “${text}” to ${on(to)}. It did not arrive.${how.length ? ` ${upper(how.join("; "))}.` : ""}`;
 }
 
 export function held(client) {
-  return `${client.name} polls${client.owner ? ` ${client.owner}` : ""}, and the answer is held until there is something to say.`;
+  return `${who(client.name)} polls${client.owner ? ` ${client.owner}` : ""}, and the answer is held until there is something to say.`;
 }
 
 /** What a POST or a frame carries, by its packets. */
@@ -108,6 +110,11 @@ export const short = (text, length) => (text.length > length ? `${text.slice(0, 
 
 function seconds(milliseconds) {
   return milliseconds < 1000 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
+}
+
+/** A client at the head of a sentence; a lesson calls its own "you" and "friend". */
+function who(name) {
+  return name === "you" || name === "friend" ? `The client “${name}”` : upper(name);
 }
 
 function part(one) {

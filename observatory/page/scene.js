@@ -319,7 +319,7 @@ function clientNodes(lines, things, place, plan) {
   const mark = add(group, "path");
   const nodes = { halo, line, group, title, mark };
   if (plan.isDense) {
-    text(group, short(place.name.replace(/^\D+ /, ""), 3), 0, 0.28 * u, { class: "inside", "text-anchor": "middle" });
+    text(group, /\d+$/.exec(place.name)?.[0] ?? place.name.slice(0, 2), 0, 0.28 * u, { class: "inside", "text-anchor": "middle" });
     return nodes;
   }
   if (plan.isNarrow) {

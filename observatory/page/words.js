@@ -34,7 +34,7 @@ export function line(scene, event, facts) {
     case "published":
       return `Redis carries a message of ${event.bytes} bytes to every server that listens.`;
     case "message":
-      return event.arrived ? `${upper(event.from)} to ${event.to}: “${event.text}” arrives.` : lost(scene, event);
+      return event.arrived ? `${event.from} to ${event.to}: “${event.text}” arrives.` : lost(scene, event);
     default:
       return "";
   }
@@ -84,7 +84,7 @@ export function lost(scene, { from, to, text }) {
   const how = [];
   if (state?.switch) how.push(`${state.switch.label}: ${state.switch.chosen}`);
   if (state?.redis && !scene.redisUp) how.push("Redis is stopped");
-  return `${upper(on(from))} wrote “${text}” to ${on(to)}. It did not arrive.${how.length ? ` ${upper(how.join("; "))}.` : ""}`;
+  return `${on(from)} wrote “${text}” to ${on(to)}. It did not arrive.${how.length ? ` ${upper(how.join("; "))}.` : ""}`;
 }
 
 export function held(client) {
@@ -114,7 +114,7 @@ function seconds(milliseconds) {
 
 /** A client at the head of a sentence; a lesson calls its own "you" and "friend". */
 function who(name) {
-  return name === "you" || name === "friend" ? `The client “${name}”` : upper(name);
+  return name === "you" || name === "friend" ? `The client “${name}”` : name;
 }
 
 function part(one) {

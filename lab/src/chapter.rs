@@ -36,7 +36,12 @@ pub struct Chapter {
     title: &'static str,
     server: Box<dyn FnOnce() -> Running>,
     programs: HashMap<&'static str, Box<dyn FnOnce() -> Running>>,
+    page: Option<Page>,
 }
+
+/// What a stage that stays up does until Ctrl-C.
+type Page = Box<dyn for<'a> FnOnce(&'a mut Stage) -> RunningOn<'a>>;
+type RunningOn<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
 type Running = Pin<Box<dyn Future<Output = Result<()>>>>;
 
@@ -50,6 +55,7 @@ impl Chapter {
             title,
             server: Box::new(|| Box::pin(server())),
             programs: HashMap::new(),
+            page: None,
         }
     }
 
@@ -64,6 +70,13 @@ impl Chapter {
         F: Future<Output = Result<()>> + 'static,
     {
         self.programs.insert(name, Box::new(|| Box::pin(program())));
+        self
+    }
+
+    /// A page that shows the stage and acts on it, once the lesson is over.
+    #[must_use]
+    pub fn with_page(mut self, page: impl AsyncFnOnce(&mut Stage) -> Result<()> + 'static) -> Self {
+        self.page = Some(Box::new(move |stage| Box::pin(page(stage))));
         self
     }
 
@@ -116,7 +129,7 @@ impl Chapter {
 
     /// Brings the stage up, runs the lesson on it, and takes it down again.
     async fn play(
-        &self,
+        mut self,
         options: &Options,
         lesson: impl AsyncFnOnce(&mut Stage) -> Result<()>,
     ) -> Result<ExitCode> {
@@ -129,7 +142,7 @@ impl Chapter {
             Which::Auto => Ports::auto()?,
         };
         let own = env::current_exe().context("this program's own path is unknown")?;
-        let mut stage = Stage::new(own, ports, journal.clone())?;
+        let mut stage = Stage::new(own, self.title, ports, journal.clone())?;
         journal.record(Event::Chapter {
             title: self.title.to_owned(),
         });
@@ -143,6 +156,9 @@ impl Chapter {
                 } else {
                     ExitCode::FAILURE
                 });
+            }
+            if let Some(page) = self.page.take() {
+                page(&mut stage).await?;
             }
             std::future::pending().await
         };

@@ -40,11 +40,15 @@ struct Inner {
     authority: String,
     address: Option<Ipv4Addr>,
     keeps_cookies: bool,
+    listener: Option<Listener>,
     cookie: Mutex<Option<String>>,
     idle: Mutex<Vec<Connection>>,
     seen: Mutex<Vec<Event>>,
     traffic: Arc<Counters>,
 }
+
+/// Hears what a client sends and receives, as it happens.
+type Listener = Box<dyn Fn(Event) + Send + Sync>;
 
 /// What a client has sent and received so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,13 +74,13 @@ struct Counters {
 impl Client {
     /// A client called `name` that asks `url`, such as `http://127.0.0.1:3000`.
     pub fn new(name: impl Into<String>, url: &str) -> Self {
-        Self::build(name.into(), url, None, false)
+        Self::build(name.into(), url, None, false, None)
     }
 
     /// The same, standing for `address`: it says so in `X-Forwarded-For`, which the
     /// configs believe of this machine.
     pub fn at(name: impl Into<String>, url: &str, address: Ipv4Addr) -> Self {
-        Self::build(name.into(), url, Some(address), false)
+        Self::build(name.into(), url, Some(address), false, None)
     }
 
     /// The same client, which keeps cookies as a browser does.
@@ -87,10 +91,30 @@ impl Client {
             &self.inner.authority,
             self.inner.address,
             true,
+            None,
         )
     }
 
-    fn build(name: String, url: &str, address: Option<Ipv4Addr>, keeps_cookies: bool) -> Self {
+    /// The same client, which tells `listener` what it sends and receives as it happens,
+    /// and keeps no record of it.
+    #[must_use]
+    pub fn telling(self, listener: impl Fn(Event) + Send + Sync + 'static) -> Self {
+        Self::build(
+            self.inner.name.clone(),
+            &self.inner.authority,
+            self.inner.address,
+            self.inner.keeps_cookies,
+            Some(Box::new(listener)),
+        )
+    }
+
+    fn build(
+        name: String,
+        url: &str,
+        address: Option<Ipv4Addr>,
+        keeps_cookies: bool,
+        listener: Option<Listener>,
+    ) -> Self {
         let authority = url.trim_start_matches("http://").trim_end_matches('/');
         Self {
             inner: Arc::new(Inner {
@@ -98,6 +122,7 @@ impl Client {
                 authority: authority.to_owned(),
                 address,
                 keeps_cookies,
+                listener,
                 cookie: Mutex::default(),
                 idle: Mutex::default(),
                 seen: Mutex::default(),
@@ -128,7 +153,10 @@ impl Client {
     }
 
     fn saw(&self, event: Event) {
-        lock(&self.inner.seen).push(event);
+        match &self.inner.listener {
+            Some(listener) => listener(event),
+            None => lock(&self.inner.seen).push(event),
+        }
     }
 }
 

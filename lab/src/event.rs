@@ -8,6 +8,8 @@ use std::{fmt, net::SocketAddr, time::Duration};
 
 use serde::{Serialize, Serializer};
 
+use crate::view;
+
 /// A part of the stage: a process that the stage started or uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -84,6 +86,18 @@ pub enum Event {
         /// The line, without its end.
         line: String,
     },
+    /// A client sent a request; its answer is the exchange with the same `id`. Only told
+    /// by a client with a listener ([`crate::Client::telling`]).
+    Asked {
+        /// The request's number.
+        id: u64,
+        /// Who asked.
+        client: String,
+        /// `GET` or `POST`.
+        method: &'static str,
+        /// Path and query.
+        target: String,
+    },
     /// A client sent a request and had an answer (or none).
     Exchange(Exchange),
     /// A client sent or received a WebSocket frame.
@@ -97,6 +111,13 @@ pub enum Event {
     },
     /// nginx finished a request that it had passed on: a line of its access log.
     Forwarded(Forwarded),
+    /// Redis carried a message: a subscriber of all channels saw it.
+    Published {
+        /// On which channel.
+        channel: String,
+        /// How long the message is.
+        bytes: usize,
+    },
     /// A user wrote to another, and the message arrived or did not.
     Message {
         /// Who wrote.
@@ -113,6 +134,8 @@ pub enum Event {
 /// An HTTP request and its answer, as the client saw them.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Exchange {
+    /// The request's number, of all that this process sent.
+    pub id: u64,
     /// Who asked.
     pub client: String,
     /// `GET` or `POST`.
@@ -153,6 +176,29 @@ pub struct Forwarded {
     pub tried: Vec<SocketAddr>,
     /// Seconds from the first byte received to the last one sent.
     pub seconds: f64,
+}
+
+impl Event {
+    /// The same with each session ID cut to its first characters, for whoever is not its
+    /// owner: under polling, an ID is a secret.
+    #[must_use]
+    pub fn without_secrets(mut self) -> Self {
+        match &mut self {
+            Self::Said { line, .. } => *line = view::redact_console(line),
+            Self::Asked { target, .. } => *target = view::redact(target),
+            Self::Frame { text, .. } => *text = view::redact(text),
+            Self::Forwarded(forwarded) => forwarded.request = view::redact(&forwarded.request),
+            Self::Exchange(exchange) => {
+                exchange.target = view::redact(&exchange.target);
+                exchange.sent = view::redact(&exchange.sent);
+                if let Ok(answered) = &mut exchange.outcome {
+                    answered.body = view::redact(&answered.body);
+                }
+            }
+            _ => {}
+        }
+        self
+    }
 }
 
 impl Forwarded {

@@ -1,8 +1,9 @@
 //! The one list of what was observed, shown on the terminal as it grows.
 
 use std::{
+    collections::{HashSet, VecDeque},
     io::Write,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -14,14 +15,75 @@ use crate::{
     view::{self, Cast},
 };
 
+/// An event, and its place on the list.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The first event has number 1.
+    pub number: usize,
+    /// When, since the stage began.
+    pub at: Duration,
+    /// What.
+    pub event: Event,
+}
+
+/// Reads the list of what was observed, from its beginning and as it grows.
+#[derive(Clone)]
+pub struct Observer {
+    journal: Journal,
+    read: usize,
+}
+
+impl Observer {
+    pub(crate) fn new(journal: Journal) -> Self {
+        Self { journal, read: 0 }
+    }
+
+    /// The same, from the event after that number on.
+    #[must_use]
+    pub fn after(mut self, number: usize) -> Self {
+        self.read = number;
+        self
+    }
+
+    /// Waits until there is something new, and returns at most the last `most` events. A
+    /// gap in the numbers shows what was left out.
+    pub async fn next(&mut self, most: usize) -> Vec<Observed> {
+        let fresh = self.journal.after(self.read, most).await;
+        self.read = fresh.last().map_or(self.read, |last| last.number);
+        fresh
+    }
+}
+
+/// Adds to the list what another view than the terminal shows.
+#[derive(Clone)]
+pub struct Recorder {
+    journal: Journal,
+}
+
+impl Recorder {
+    pub(crate) fn new(journal: Journal) -> Self {
+        Self { journal }
+    }
+
+    /// The client at that address tells of its requests itself: nginx's log need not.
+    pub fn self_told(&self, address: Ipv4Addr) {
+        self.journal.lock().self_told.insert(address.to_string());
+    }
+
+    /// Adds one event.
+    pub fn record(&self, event: Event) {
+        self.journal.record_unshown(event);
+    }
+}
+
 /// Records events in order and renders each once. Cloned handles share one list.
 #[derive(Clone, Default)]
 pub(crate) struct Journal {
     shared: Arc<Shared>,
 }
 
-#[derive(Default)]
 struct Shared {
+    began: Instant,
     grown: Notify,
     // A `std::sync::Mutex` and not Tokio's: it is never held across an `.await`, and
     // one lock around list and terminal keeps both in the same order.
@@ -29,11 +91,26 @@ struct Shared {
     reader_gone: Notify,
 }
 
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            grown: Notify::default(),
+            inner: Mutex::default(),
+            reader_gone: Notify::default(),
+        }
+    }
+}
+
 #[derive(Default)]
 struct Inner {
-    events: Vec<Event>,
+    events: VecDeque<Observed>,
+    /// How many older events are not kept any more.
+    forgotten: usize,
     claims: Vec<Event>,
     cast: Cast,
+    /// Addresses of clients that tell of their requests themselves.
+    self_told: HashSet<String>,
     /// Since when everything is shown.
     shows_all: Option<Instant>,
     muted: bool,
@@ -50,9 +127,19 @@ impl Journal {
         journal
     }
 
+    /// Adds what was observed to the list, and does not show it: another view does.
+    pub(crate) fn record_unshown(&self, event: Event) {
+        self.keep(&mut self.lock(), event);
+    }
+
     /// Adds what was observed to the list and shows it.
     pub(crate) fn record(&self, event: Event) {
         let mut inner = self.lock();
+        if let Event::Forwarded(forwarded) = &event
+            && inner.self_told.contains(&forwarded.client)
+        {
+            return;
+        }
         let is_shown = match inner.shows_all {
             None => !is_background(&event),
             Some(since) => !began_before(&event, since),
@@ -63,11 +150,41 @@ impl Journal {
         if matches!(event, Event::Claim { .. }) {
             inner.claims.push(event.clone());
         }
+        self.keep(&mut inner, event);
+    }
+
+    fn keep(&self, inner: &mut Inner, event: Event) {
         if inner.events.len() == KEPT {
-            inner.events.drain(..KEPT / 2);
+            inner.events.pop_front();
+            inner.forgotten += 1;
         }
-        inner.events.push(event);
+        inner.events.push_back(Observed {
+            number: inner.forgotten + inner.events.len() + 1,
+            at: self.shared.began.elapsed(),
+            event,
+        });
         self.shared.grown.notify_waiters();
+    }
+
+    /// Waits until there are events after that number, and returns the last `most` of them.
+    async fn after(&self, number: usize, most: usize) -> Vec<Observed> {
+        loop {
+            let grown = self.shared.grown.notified();
+            tokio::pin!(grown);
+            grown.as_mut().enable();
+            {
+                let inner = self.lock();
+                let known = inner.forgotten + inner.events.len();
+                // A number from another run is no number of this one.
+                let number = if number > known { 0 } else { number };
+                if number < known {
+                    let fresh = (known - number).min(most).min(inner.events.len());
+                    let first = inner.events.len() - fresh;
+                    return inner.events.range(first..).cloned().collect();
+                }
+            }
+            grown.await;
+        }
     }
 
     /// Shows an event that is on the list already.
@@ -94,8 +211,8 @@ impl Journal {
             tokio::pin!(grown);
             // Before the look at the list, so that nothing falls in between.
             grown.as_mut().enable();
-            if let Some(event) = self.lock().events.iter().find(|event| wanted(event)) {
-                return event.clone();
+            if let Some(seen) = self.lock().events.iter().find(|seen| wanted(&seen.event)) {
+                return seen.event.clone();
             }
             grown.await;
         }

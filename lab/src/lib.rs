@@ -43,5 +43,6 @@ pub use anyhow::Result;
 pub use chapter::{Chapter, exit_code};
 pub use client::{Client, Socket, Transport};
 pub use event::Event;
-pub use nginx::Site;
+pub use journal::{Observed, Observer, Recorder};
+pub use nginx::{Site, config as nginx_config};
 pub use stage::{Program, Stage};

@@ -92,26 +92,30 @@ impl Nginx {
         let arguments = site.arguments();
         self.test(site).await?;
 
-        let (started, mut ready) = mpsc::channel(1);
+        let (told, mut milestones) = mpsc::unbounded_channel();
         let process = {
             let journal = journal.clone();
             Process::spawn(
                 &Spec::new(&self.program).arguments(&arguments),
                 scratch,
-                move |line| hear(&line, &journal, &started),
+                move |line| hear(&line, &journal, &told),
             )?
         };
         tokio::select! {
-            _ = ready.recv() => {}
+            _ = milestones.recv() => {}
             _ = ended(process.watch_exit()) => {
                 bail!("nginx ended while it started with nginx/{}", site.config);
             }
         }
-        Ok(RunningNginx { process })
+        Ok(RunningNginx {
+            process,
+            config: site.file(),
+            milestones,
+        })
     }
 
     /// `nginx -t`: a config that nginx refuses is said in nginx's own words.
-    async fn test(&self, site: &Site) -> Result<()> {
+    pub(crate) async fn test(&self, site: &Site) -> Result<()> {
         let tested = Command::new(&self.program)
             .arg("-t")
             .args(site.arguments())
@@ -175,11 +179,32 @@ pub(crate) fn build() {
 /// A running nginx. Dropping it kills it, workers and all.
 pub(crate) struct RunningNginx {
     process: Process,
+    /// The file that nginx was started with, and reads again on a reload.
+    config: PathBuf,
+    milestones: mpsc::UnboundedReceiver<Milestone>,
 }
 
 impl RunningNginx {
     pub(crate) fn process(&self) -> &Process {
         &self.process
+    }
+
+    /// Has nginx take another config, tested before: new workers take what comes from now
+    /// on, old ones keep the connections that they have. Source: nginx's signal HUP.
+    pub(crate) async fn reload(&mut self, site: &Site) -> Result<()> {
+        if site.file() != self.config {
+            fs::copy(site.file(), &self.config)?;
+        }
+        while self.milestones.try_recv().is_ok() {}
+        self.process.signal(Signal::HUP)?;
+        // New workers are started first: until the old one leaves, both take connections.
+        loop {
+            match self.milestones.recv().await {
+                Some(Milestone::Started) => {}
+                Some(Milestone::OldWorkerLeaves) => return Ok(()),
+                None => bail!("nginx ended when it was to take nginx/{}", site.config),
+            }
+        }
     }
 
     /// Ends nginx; open connections are closed.
@@ -190,14 +215,22 @@ impl RunningNginx {
     }
 }
 
-/// Sorts what nginx writes: its access log, its start, its complaints.
-fn hear(line: &str, journal: &Journal, started: &mpsc::Sender<()>) {
+/// What nginx says of its workers.
+enum Milestone {
+    /// Listening sockets are open by now: workers inherit them.
+    Started,
+    /// A worker of before a reload, which takes no more connections.
+    OldWorkerLeaves,
+}
+
+/// Sorts what nginx writes: its access log, its workers, its complaints.
+fn hear(line: &str, journal: &Journal, told: &mpsc::UnboundedSender<Milestone>) {
     if let Some(forwarded) = Forwarded::parse(line) {
         journal.record(Event::Forwarded(forwarded));
     } else if line.contains("start worker processes") {
-        // Listening sockets are open by now: workers inherit them. A full channel means
-        // that this was said before.
-        let _said_already = started.try_send(());
+        let _ended_already = told.send(Milestone::Started);
+    } else if line.contains("gracefully shutting down") {
+        let _ended_already = told.send(Milestone::OldWorkerLeaves);
     } else if ["[emerg]", "[alert]", "[crit]"]
         .iter()
         .any(|level| line.contains(level))
@@ -243,6 +276,23 @@ pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
         .find(|program| program.is_file())
 }
 
+/// One of the repository's configs, as it stands.
+///
+/// # Errors
+/// When it is not there: a chapter runs where its repository was checked out.
+pub fn config(name: &str) -> Result<String> {
+    let folder = Path::new(CONFIGS);
+    fs::read_to_string(folder.join(name)).with_context(|| {
+        format!(
+            "nginx/{name} cannot be read; a chapter runs where its repository was checked out and built, {}",
+            Path::new(env!("CARGO_MANIFEST_DIR"))
+                .parent()
+                .unwrap_or(folder)
+                .display()
+        )
+    })
+}
+
 /// A copy of the repository's `nginx/` in which one config names the stage's addresses.
 #[derive(Clone, Debug)]
 pub struct Site {
@@ -266,15 +316,7 @@ impl Site {
     ) -> Result<Self> {
         let prefix = scratch.join("nginx-stage");
         let (from, to) = (Path::new(CONFIGS), prefix.join("nginx"));
-        let text = fs::read_to_string(from.join(config)).with_context(|| {
-            format!(
-                "nginx/{config} cannot be read; a chapter runs where its repository was checked out and built, {}",
-                Path::new(env!("CARGO_MANIFEST_DIR"))
-                    .parent()
-                    .unwrap_or(from)
-                    .display()
-            )
-        })?;
+        let text = self::config(config)?;
         for folder in ["include", "run"] {
             fs::create_dir_all(to.join(folder))?;
             for file in fs::read_dir(from.join(folder))? {
@@ -291,6 +333,10 @@ impl Site {
             config: config.to_owned(),
             address,
         })
+    }
+
+    fn file(&self) -> PathBuf {
+        self.prefix.join("nginx").join(&self.config)
     }
 
     /// The command line that starts nginx with it.

@@ -148,6 +148,10 @@ impl Process {
         self.exit.clone()
     }
 
+    pub(crate) fn is_running(&self) -> bool {
+        self.exit.borrow().is_none()
+    }
+
     /// Sends the program, and it alone, a signal.
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
         if self.exit.borrow().is_some() {

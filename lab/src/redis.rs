@@ -131,6 +131,15 @@ impl Redis {
         !matches!(self.source, Source::Found)
     }
 
+    /// Whether it runs; somebody else's is taken to.
+    pub(crate) fn is_up(&self) -> bool {
+        match &self.source {
+            Source::Found => true,
+            Source::Program { process, .. } => process.as_ref().is_some_and(Process::is_running),
+            Source::Embedded { server, .. } => server.is_some(),
+        }
+    }
+
     pub(crate) fn pid(&self) -> Option<u32> {
         match &self.source {
             Source::Program { process, .. } => process.as_ref().map(Process::pid),

@@ -94,6 +94,9 @@ impl Server {
     }
 
     pub(crate) fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(Process::pid)
+        self.process
+            .as_ref()
+            .filter(|process| process.is_running())
+            .map(Process::pid)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, path::PathBuf, process::ExitStatus};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use futures_util::future::join_all;
 use tempfile::TempDir;
 use tokio::{sync::mpsc, task::AbortHandle, time::timeout};
@@ -10,7 +10,7 @@ use tokio::{sync::mpsc, task::AbortHandle, time::timeout};
 use crate::{
     client::PATIENCE,
     event::{Event, Part},
-    journal::Journal,
+    journal::{Journal, Observer, Recorder},
     nginx::{Nginx, RunningNginx, Site},
     ports::Ports,
     process::{Process, Spec, ended},
@@ -33,6 +33,7 @@ pub(crate) const PROGRAM: &str = "LAB_PROGRAM";
 pub struct Stage {
     /// The chapter's binary, whose copies are servers and other programs.
     binary: PathBuf,
+    title: &'static str,
     journal: Journal,
     ports: Ports,
     // Before `scratch`, since fields are dropped in order: first the processes, then
@@ -48,7 +49,12 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub(crate) fn new(binary: PathBuf, ports: Ports, journal: Journal) -> Result<Self> {
+    pub(crate) fn new(
+        binary: PathBuf,
+        title: &'static str,
+        ports: Ports,
+        journal: Journal,
+    ) -> Result<Self> {
         let scratch = tempfile::Builder::new()
             .prefix("socket-lab-")
             .tempdir()
@@ -57,6 +63,7 @@ impl Stage {
         fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755))?;
         Ok(Self {
             binary,
+            title,
             journal,
             ports,
             nginx: None,
@@ -75,7 +82,25 @@ impl Stage {
     /// # Errors
     /// When there are no free ports, or no temporary folder can be made.
     pub fn silent(binary: impl Into<PathBuf>) -> Result<Self> {
-        Self::new(binary.into(), Ports::auto()?, Journal::silent())
+        Self::new(binary.into(), "", Ports::auto()?, Journal::silent())
+    }
+}
+
+/// What other views than the terminal need.
+impl Stage {
+    /// The chapter's title.
+    pub fn title(&self) -> &'static str {
+        self.title
+    }
+
+    /// Reads the list of what was observed, from the beginning.
+    pub fn observer(&self) -> Observer {
+        Observer::new(self.journal.clone())
+    }
+
+    /// Adds to that list what the terminal does not show.
+    pub fn recorder(&self) -> Recorder {
+        Recorder::new(self.journal.clone())
     }
 }
 
@@ -397,6 +422,23 @@ impl Stage {
         Ok(format!("http://{}", site.address))
     }
 
+    /// Has the nginx that runs take another of the configs, without losing a connection.
+    ///
+    /// # Errors
+    /// When none runs, or it refuses the config; it then goes on with the one that it has.
+    pub async fn reload_nginx(
+        &mut self,
+        config: &str,
+        edit: impl FnOnce(&str) -> String,
+    ) -> Result<()> {
+        let site = self.nginx_site(config, edit)?;
+        let (Some(found), Some((running, _))) = (&self.nginx_found, &mut self.nginx) else {
+            bail!("no nginx runs");
+        };
+        found.test(&site).await?;
+        running.reload(&site).await
+    }
+
     /// The URL of the nginx that runs.
     ///
     /// # Errors
@@ -427,6 +469,18 @@ impl Stage {
         self.redis = Some(redis);
         self.watch_redis();
         Ok(url)
+    }
+
+    /// Where Redis is, if the chapter has one.
+    pub fn redis_url(&self) -> Option<String> {
+        self.redis.as_ref().map(|redis| redis.url.clone())
+    }
+
+    /// Which Redis it is, and whether it runs; somebody else's is taken to run.
+    pub fn redis_origin(&self) -> Option<(String, bool)> {
+        self.redis
+            .as_ref()
+            .map(|redis| (redis.origin.clone(), redis.is_up()))
     }
 
     /// What stands before a command in another terminal, so that it finds the stage's

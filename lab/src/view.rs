@@ -103,12 +103,16 @@ pub(crate) fn render(event: &Event, cast: &Cast) -> String {
         Event::Up { part, detail, .. } => format!("  {}  {detail}", who(*part)),
         Event::Down { part, how } => format!("  {}  {}", who(*part), paint(RED, how)),
         Event::Said { part, line } => format!("  {}  {}", who(*part), redact_console(line)),
+        Event::Asked { .. } => String::new(),
         Event::Exchange(exchange) => render_exchange(exchange, cast),
         Event::Frame { client, sent, text } => {
             let arrow = if *sent { "→" } else { "←" };
             format!("  {}  frame {arrow} {}", column(client), cut(&redact(text)))
         }
         Event::Forwarded(forwarded) => render_forwarded(forwarded, cast),
+        Event::Published { channel, bytes } => {
+            format!("  {}  {bytes} bytes on {channel}", who(Part::Redis))
+        }
         Event::Message {
             from,
             to,
@@ -221,7 +225,7 @@ fn readable(payload: &str) -> String {
 }
 
 /// As [`redact`], also in a server's line `<id> connected`.
-fn redact_console(line: &str) -> String {
+pub(crate) fn redact_console(line: &str) -> String {
     match line.strip_suffix(" connected") {
         Some(id) => format!("{} connected", shorten(id)),
         None => redact(line),
@@ -240,7 +244,7 @@ fn shorten(id: &str) -> String {
 ///
 /// Engine.IO's are 16 to 20 characters of base64url, after `sid=` in a URL and `"sid":"`
 /// in a packet.
-fn redact(text: &str) -> String {
+pub(crate) fn redact(text: &str) -> String {
     let mut shortened = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = ["sid=", "\"sid\":\""]
@@ -277,6 +281,7 @@ mod tests {
 
     fn get(target: &str, tried: &[u16], status: u16, body: &str) -> Event {
         Event::Exchange(Exchange {
+            id: 0,
             client: "you".into(),
             method: "GET",
             target: target.into(),

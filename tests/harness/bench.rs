@@ -152,6 +152,12 @@ async fn start(
         .start()
         .await
         .unwrap_or_else(|error| {
+            if let Err(reason) = engine() {
+                panic!(
+                    "no container for {what}: {reason} any more; start Docker again, or do without \
+                     containers: LAB_PARTS=local"
+                );
+            }
             panic!(
                 "no container for {what}: {error}. Pull its image while online, name another with \
                  NGINX_IMAGE or REDIS_IMAGE, or do without containers: LAB_PARTS=local"

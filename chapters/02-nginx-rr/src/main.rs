@@ -6,11 +6,15 @@
 //! PORT=8000 cargo run -p ch02-nginx-rr            one server, as in chapter 1
 //! ```
 
+mod scene;
+
 use std::{collections::BTreeMap, env, process::ExitCode, time::Duration};
 
 use ch01_express_pid::{app, listen, serve};
 use ch02_nginx_rr::{ask, ask_until_answered_by, listen_shared};
 use lab::{Chapter, Client, Program, Result, Stage};
+
+use crate::scene::SCENE;
 
 fn main() -> ExitCode {
     Chapter::new(
@@ -18,6 +22,7 @@ fn main() -> ExitCode {
         server,
     )
     .with_program("worker", worker)
+    .with_page(async |stage| observatory::open(stage, &SCENE).await)
     .run(lesson)
 }
 

@@ -6,6 +6,8 @@
 //! PORT=8000 cargo run -p ch03-socket-polling      one server, as in the article
 //! ```
 
+mod scene;
+
 use std::{process::ExitCode, time::Duration};
 
 use ch03_socket_polling::{
@@ -14,11 +16,14 @@ use ch03_socket_polling::{
 };
 use lab::{Chapter, Client, Event, Result, Stage, Transport, client::Packet};
 
+use crate::scene::SCENE;
+
 fn main() -> ExitCode {
     Chapter::new(
         "Chapter 3 · sockets: polling, WebSocket, and round robin in between",
         serve,
     )
+    .with_page(async |stage| observatory::open(stage, &SCENE).await)
     .run(lesson)
 }
 

@@ -6,17 +6,22 @@
 //! PORT=8000 cargo run -p ch04-ip-hash             one server: chapter 3's
 //! ```
 
+mod scene;
+
 use std::{collections::BTreeSet, process::ExitCode};
 
 use ch03_socket_polling::{connect_one_by_one, is_session_unknown, poll_twice, serve};
 use ch04_ip_hash::{Crowd, gather, ip_hash, servers_of, spread};
 use lab::{Chapter, Client, Result, Stage, Transport, client::PATIENCE};
 
+use crate::scene::SCENE;
+
 fn main() -> ExitCode {
     Chapter::new(
         "Chapter 4 · ip_hash: the same client, the same server",
         serve,
     )
+    .with_page(async |stage| observatory::open(stage, &SCENE).await)
     .run(lesson)
 }
 

@@ -9,6 +9,8 @@
 //! LINK=redis PORT=8000 cargo run -p ch05-redis-pubsub one server
 //! ```
 
+mod scene;
+
 use std::process::ExitCode;
 
 use ch05_redis_pubsub::{
@@ -18,6 +20,8 @@ use ch05_redis_pubsub::{
 };
 use lab::{Chapter, Result, Stage};
 
+use crate::scene::SCENE;
+
 fn main() -> ExitCode {
     Chapter::new(
         "Chapter 5 · Redis PUB/SUB: how servers reach each other",
@@ -25,6 +29,7 @@ fn main() -> ExitCode {
     )
     .with_program("subscriber", || Subscriber {}.run())
     .with_program("publisher", || Publisher {}.run())
+    .with_page(async |stage| observatory::open(stage, &SCENE).await)
     .run(lesson)
 }
 

@@ -7,6 +7,8 @@
 //! PORT=8000 cargo run -p ch06-full-stack              one server; ADAPTER=off leaves Redis out
 //! ```
 
+mod scene;
+
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
@@ -18,12 +20,15 @@ use ch06_full_stack::{
 use clap::Parser;
 use lab::{Chapter, Result, Stage, Transport};
 
+use crate::scene::SCENE;
+
 fn main() -> ExitCode {
     Chapter::new(
         "Chapter 6 · the full stack: nginx, three servers, Redis",
         serve,
     )
     .with_program("emit", async || Emit::parse().run().await)
+    .with_page(async |stage| observatory::open(stage, &SCENE).await)
     .run(lesson)
 }
 

@@ -188,6 +188,7 @@ impl WebSocket {
         let target = target("websocket", sid);
         let started = Instant::now();
         client.counters().requests.fetch_add(1, Relaxed);
+        let id = client.asks("GET", &target);
         let outcome = timeout(PATIENCE, Self::handshake(client, &target))
             .await
             .unwrap_or(Err(Error::TooSlow));
@@ -196,7 +197,7 @@ impl WebSocket {
             Err(Error::Refused(answer)) => (Ok(answer.clone()), Err(Error::Refused(answer))),
             Err(error) => (Err(Error::Unexpected(error.to_string())), Err(error)),
         };
-        client.saw_exchange("GET", &target, String::new(), started, &outcome);
+        client.saw_exchange("GET", &target, id, String::new(), started, &outcome);
         socket
     }
 

@@ -3,7 +3,10 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -158,6 +161,7 @@ impl Client {
         };
         let started = Instant::now();
         self.counters().requests.fetch_add(1, Relaxed);
+        let id = self.asks(verb, target);
         let outcome = match timeout(
             patience,
             self.request(connection, method, target, body.clone()),
@@ -167,7 +171,7 @@ impl Client {
             Ok(outcome) => outcome,
             Err(_) => Err(Error::TooSlow),
         };
-        self.saw_exchange(verb, target, body, started, &outcome);
+        self.saw_exchange(verb, target, id, body, started, &outcome);
         outcome
     }
 
@@ -229,15 +233,32 @@ impl Client {
         }
     }
 
+    /// Tells the listener, if there is one, that a request is on its way. Returns its number.
+    pub(super) fn asks(&self, method: &'static str, target: &str) -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT.fetch_add(1, Relaxed);
+        if let Some(listener) = &self.inner.listener {
+            listener(Event::Asked {
+                id,
+                client: self.name().to_owned(),
+                method,
+                target: target.to_owned(),
+            });
+        }
+        id
+    }
+
     pub(super) fn saw_exchange(
         &self,
         method: &'static str,
         target: &str,
+        id: u64,
         sent: String,
         started: Instant,
         outcome: &Result<Answer, Error>,
     ) {
         self.saw(Event::Exchange(Exchange {
+            id,
             client: self.name().to_owned(),
             method,
             target: target.to_owned(),

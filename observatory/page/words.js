@@ -64,14 +64,14 @@ function exchange(scene, event, facts) {
 export function refusal(scene, { client: name, asked, owner }) {
   const client = who(name);
   const method = scene.state?.nginx?.method;
-  const who = method ? upper(method) : "nginx";
+  const balancing = method ? upper(method) : "nginx";
   const answer = "400 Session ID unknown.";
   if (!owner) return `${client} asked with a session ID, and ${asked} does not know it: ${answer}`;
   if (owner === asked) {
     return `${client}'s session lived in ${owner}'s memory, and ${owner} does not know it any more: ${answer}`;
   }
   const lives = scene.servers[owner]?.up ? "lives in" : "died with";
-  return `${client}'s session ${lives} ${owner}. ${who} asked ${asked}, which does not know it: ${answer}`;
+  return `${client}'s session ${lives} ${owner}. ${balancing} asked ${asked}, which does not know it: ${answer}`;
 }
 
 /** What is known about a message that did not arrive. */

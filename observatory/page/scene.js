@@ -327,7 +327,8 @@ function clientNodes(lines, things, place, plan) {
     return nodes;
   }
   const end = { "text-anchor": "end" };
-  text(group, short(place.name, 20), -1.1 * u, -0.05 * u, { class: "name", ...end });
+  text(group, short(place.name, 20), -1.1 * u, (plan.isDetailed ? -0.05 : 0.35) * u, { class: "name", ...end });
+  if (!plan.isDetailed) return nodes;
   return { ...nodes, detail: text(group, "", -1.1 * u, 1.15 * u, { class: "small", ...end }) };
 }
 

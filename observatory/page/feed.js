@@ -4,11 +4,16 @@
 const DELAY = 120;
 
 export class Feed {
-  /** Calls `on.state(state, at)`, `on.event(event, at, skipped)`, `on.lost()`, `on.anew()`. */
+  /**
+   * Calls `on.state(state, at)`, `on.event(event, at, skipped)`, `on.lost()`, `on.anew()`, and
+   * `on.past(at)` when a batch of what happened before the page was opened is over.
+   */
   constructor(on) {
     this.on = on;
     this.offset = null;
+    this.stopped = null;
     this.last = 0;
+    this.lastAt = 0;
     this.connect();
   }
 
@@ -16,6 +21,7 @@ export class Feed {
     const source = new EventSource("events");
     source.addEventListener("state", (message) => {
       this.isLost = false;
+      this.stopped = null;
       this.on.state(JSON.parse(message.data), this.offset === null ? 0 : this.heard());
     });
     source.addEventListener("batch", (message) => this.batch(JSON.parse(message.data)));
@@ -24,6 +30,7 @@ export class Feed {
     };
     source.onerror = () => {
       this.isLost = true;
+      this.stopped ??= performance.now();
       this.on.lost();
       if (source.readyState !== EventSource.CLOSED) return;
       setTimeout(() => this.connect(), 2000);
@@ -33,12 +40,15 @@ export class Feed {
   batch({ skipped, events }) {
     if (!events.length) return;
     // Numbers that start again are another stage.
-    if (events[0].n <= this.last && events.at(-1).n < this.last) {
+    const newest = events.at(-1);
+    if (newest.n < this.last || (newest.n > this.last && newest.at < this.lastAt)) {
       this.offset = null;
+      this.last = 0;
       this.on.anew();
     }
-    const now = events.at(-1).at - performance.now();
+    const now = newest.at - performance.now();
     this.offset = this.offset === null ? now : Math.max(this.offset, now);
+    const isPast = this.last === 0;
     let left = skipped;
     for (const event of events) {
       if (event.n <= this.last && this.isReturning) continue;
@@ -46,12 +56,15 @@ export class Feed {
       left = 0;
     }
     this.isReturning = false;
-    this.last = events.at(-1).n;
+    this.last = newest.n;
+    this.lastAt = newest.at;
+    if (isPast) this.on.past(newest.at);
   }
 
   /** The stage's time now, as far as it was heard. */
   heard() {
-    return performance.now() + (this.offset ?? 0);
+    // A stage that has ended has no time: nothing waits any longer.
+    return (this.stopped ?? performance.now()) + (this.offset ?? 0);
   }
 
   /** The stage's time that is shown now. */

@@ -4,8 +4,10 @@
 import { present } from "./model.js";
 
 const NARROW = 700;
-/** Up to so many clients have a row of their own, with address and transport. */
+/** Up to so many clients have a row of their own with what they do in it. */
 const FEW = 7;
+/** Up to so many have a row with their name; more stand in a grid, with a number inside. */
+const SOME = 12;
 
 export function layout(scene, width, u) {
   const clients = present(scene);
@@ -13,7 +15,8 @@ export function layout(scene, width, u) {
     width,
     u,
     isNarrow: width < NARROW,
-    isDense: clients.length > FEW,
+    isDetailed: clients.length <= FEW,
+    isDense: clients.length > SOME,
     hasNginx: Boolean(scene.state?.nginx),
     hasRedis: Boolean(scene.state?.redis),
     clients: new Map(),
@@ -53,10 +56,10 @@ function groups(clients) {
 
 /** Puts clients in a grid, and returns where it ends. */
 function grid(plan, found, { left, right, top }) {
-  const { u, isDense, isNarrow } = plan;
+  const { u, isDense, isDetailed, isNarrow } = plan;
   const cell = isNarrow
     ? { w: isDense ? 2.1 * u : 6.2 * u, h: isDense ? 2 * u : 2.2 * u }
-    : { w: isDense ? 2.3 * u : right - left, h: isDense ? 2.1 * u : 3.1 * u };
+    : { w: isDense ? 2.3 * u : right - left, h: isDense ? 2.1 * u : isDetailed ? 3.1 * u : 1.95 * u };
   const columns = Math.max(1, Math.floor((right - left + 1) / cell.w));
   let y = top;
   for (const group of found) {

@@ -36,13 +36,18 @@ const feed = new Feed({
     trace.push({ type: "state", at, state });
     $("title").textContent = state.title;
     document.title = `${state.title} · observatory`;
-    document.body.dataset.chapter = chapter() ?? "";
+    document.body.dataset.talk = String(state.talk !== null);
     say(state.ready ? `Live: ${state.nginx ? state.nginx.url : count(state.servers.length, "server")}` : "Live: the chapter's own experiments run");
     controls.update(state);
     questions.update(state);
   },
   event(event, at, skipped) {
     trace.push({ type: "event", at, event, skipped });
+  },
+  past(at) {
+    // What was refused or lost before is in the log; the picture begins with how things stand.
+    trace.push({ type: "act", at });
+    if (state) trace.push({ type: "state", at, state });
   },
   anew() {
     if (paused) resume();
@@ -96,7 +101,6 @@ function show(scene, clock, isStill) {
     write(figure, String(value));
     figure.className = value && (name === "refused" || name === "lost") ? "bad" : value && name === "delivered" ? "good" : "";
   }
-  $("ledger").dataset.talk = String(Boolean(scene.state?.talk));
   const isSampled = scene.sampled > 1.05 && scene.at - scene.flow.since < 3000;
   $("sampled").hidden = !isSampled;
   if (isSampled) write($("sampled"), `sampled: ${share(scene.sampled)} drawn`);

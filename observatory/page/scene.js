@@ -238,7 +238,7 @@ export class Picture {
     const w = (words.length * 0.52 + 1) * u;
     const [x, y] = isNarrow
       ? [box.x + box.w / 2, box.y + box.h + 1.8 * u * row]
-      : [box.x + 1.2 * u + w / 2, box.y + box.h * row];
+      : [row ? box.x + box.w - u - w / 2 : box.x + u + w / 2, box.y + box.h * row];
     const [group, back, label] = node.parts;
     set(group, "transform", `translate(${x.toFixed(1)} ${y.toFixed(1)})`);
     set(group, "class", `pill ${kind}`);
@@ -319,7 +319,7 @@ function clientNodes(lines, things, place, plan) {
   const mark = add(group, "path");
   const nodes = { halo, line, group, title, mark };
   if (plan.isDense) {
-    text(group, short(place.name.replace(/^\D+ /, ""), 3), 0, 0.28 * u, { class: "inside", "text-anchor": "middle" });
+    text(group, /\d+$/.exec(place.name)?.[0] ?? place.name.slice(0, 2), 0, 0.28 * u, { class: "inside", "text-anchor": "middle" });
     return nodes;
   }
   if (plan.isNarrow) {
@@ -327,7 +327,8 @@ function clientNodes(lines, things, place, plan) {
     return nodes;
   }
   const end = { "text-anchor": "end" };
-  text(group, short(place.name, 20), -1.1 * u, -0.05 * u, { class: "name", ...end });
+  text(group, short(place.name, 20), -1.1 * u, (plan.isDetailed ? -0.05 : 0.35) * u, { class: "name", ...end });
+  if (!plan.isDetailed) return nodes;
   return { ...nodes, detail: text(group, "", -1.1 * u, 1.15 * u, { class: "small", ...end }) };
 }
 

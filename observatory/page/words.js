@@ -25,7 +25,7 @@ export function line(scene, event, facts) {
     case "exchange":
       return exchange(scene, event, facts);
     case "frame":
-      return `${event.client} ${event.sent ? "sends" : "receives"} a frame: ${packet(event.text)}.`;
+      return `${who(event.client)} ${event.sent ? "sends" : "receives"} a frame: ${packet(event.text)}.`;
     case "forwarded": {
       const asked = event.tried.map((address) => letter(scene, address) ?? address);
       return `${event.client} (a browser, or another program): ${event.request.replace(/ HTTP\/.*/, "")} `
@@ -41,7 +41,8 @@ export function line(scene, event, facts) {
 }
 
 function exchange(scene, event, facts) {
-  const { client, method, target, outcome, tried } = event;
+  const { method, target, outcome, tried } = event;
+  const client = who(event.client);
   const first = tried.slice(0, -1).map((address) => letter(scene, address) ?? address);
   const detour = first.length ? ` nginx asked ${list(first)} first, in vain.` : "";
   if (!outcome.Ok) return `${client} has no answer: ${outcome.Err}.${detour}`;
@@ -60,16 +61,17 @@ function exchange(scene, event, facts) {
 }
 
 /** Why a request was refused. */
-export function refusal(scene, { client, asked, owner }) {
+export function refusal(scene, { client: name, asked, owner }) {
+  const client = who(name);
   const method = scene.state?.nginx?.method;
-  const who = method ? upper(method) : "nginx";
+  const balancing = method ? upper(method) : "nginx";
   const answer = "400 Session ID unknown.";
   if (!owner) return `${client} asked with a session ID, and ${asked} does not know it: ${answer}`;
   if (owner === asked) {
     return `${client}'s session lived in ${owner}'s memory, and ${owner} does not know it any more: ${answer}`;
   }
   const lives = scene.servers[owner]?.up ? "lives in" : "died with";
-  return `${client}'s session ${lives} ${owner}. ${who} asked ${asked}, which does not know it: ${answer}`;
+  return `${client}'s session ${lives} ${owner}. ${balancing} asked ${asked}, which does not know it: ${answer}`;
 }
 
 /** What is known about a message that did not arrive. */
@@ -86,7 +88,7 @@ export function lost(scene, { from, to, text }) {
 }
 
 export function held(client) {
-  return `${client.name} polls${client.owner ? ` ${client.owner}` : ""}, and the answer is held until there is something to say.`;
+  return `${who(client.name)} polls${client.owner ? ` ${client.owner}` : ""}, and the answer is held until there is something to say.`;
 }
 
 /** What a POST or a frame carries, by its packets. */
@@ -108,6 +110,11 @@ export const short = (text, length) => (text.length > length ? `${text.slice(0, 
 
 function seconds(milliseconds) {
   return milliseconds < 1000 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
+}
+
+/** A client at the head of a sentence; a lesson calls its own "you" and "friend". */
+function who(name) {
+  return name === "you" || name === "friend" ? `The client “${name}”` : name;
 }
 
 function part(one) {

@@ -5,6 +5,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod binary;
+pub(crate) mod browser;
 pub(crate) mod node;
 pub(crate) mod redact;
 pub(crate) mod transcript;

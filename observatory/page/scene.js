@@ -225,7 +225,7 @@ export class Picture {
       set(owner, "class", `owner ${tone(refusal.owner)}`);
       set(owner, "marker-end", "");
       const there = plan.servers.get(refusal.owner);
-      if (there) this.put(there, "its session", `owner-pill ${tone(refusal.owner)}`, 1);
+      if (there) this.put(there, scene.servers[refusal.owner]?.up ? "its session" : "its session died", `owner-pill ${tone(refusal.owner)}`, 1);
     });
     this.arrows.end();
     this.pills.end();
@@ -385,8 +385,10 @@ function nginxNodes(boxes, words, plan) {
 function method(name) {
   if (!name) return ["round robin"];
   if (name.length <= 13) return [name];
-  const middle = name.indexOf(" ", Math.floor(name.length / 3));
-  return middle < 0 ? [name] : [name.slice(0, middle), name.slice(middle + 1)];
+  const spaces = [...name.matchAll(/ /g)].map((space) => space.index);
+  const far = (index) => Math.abs(index - name.length / 2);
+  const middle = spaces.sort((a, b) => far(a) - far(b))[0];
+  return middle === undefined ? [name] : [name.slice(0, middle), name.slice(middle + 1)];
 }
 
 function redisNodes(things, plan) {

@@ -5,7 +5,7 @@ import { present } from "./model.js";
 
 const NARROW = 700;
 /** Up to so many clients have a row of their own with what they do in it. */
-const FEW = 7;
+const FEW = 6;
 /** Up to so many have a row with their name; more stand in a grid, with a number inside. */
 const SOME = 12;
 
@@ -93,11 +93,11 @@ function across(plan, scene, found) {
   const isTight = width < 46 * u;
   const pad = 1.2 * u;
   const top = 2.6 * u;
-  const server = { w: isTight ? 10.4 * u : 12 * u, h: 5.6 * u };
+  const server = { w: isTight ? 10.4 * u : 12 * u, h: 5.2 * u };
   const clientsRight = pad + Math.max(11 * u, width * 0.26);
   const gridEnd = grid(plan, found, { left: pad + 0.4 * u, right: clientsRight, top });
   const letters = Object.keys(scene.servers);
-  plan.height = Math.max(24 * u, gridEnd + u, top + letters.length * (server.h + 1.6 * u));
+  plan.height = Math.max(22.5 * u, gridEnd + u, top + letters.length * (server.h + 1 * u));
 
   let right = width - pad;
   if (plan.hasRedis) {

@@ -52,6 +52,8 @@ export function apply(scene, entry) {
     scene.marks = [];
     scene.why = "";
     scene.news = "";
+    scene.sampled = 1;
+    for (const server of Object.values(scene.servers)) server.answered = 0;
   } else if (entry.type === "event") {
     const { event } = entry;
     const facts = happens(scene, event, at, entry.skipped ?? 0);

@@ -2,6 +2,9 @@
 
 const $ = (id) => document.getElementById(id);
 
+/** How long at least there is something to look at, in milliseconds. */
+const SHOWN = 2000;
+
 export class Questions {
   /** `run` asks the stage: run(request) gives its answer, or null if it could not. */
   constructor(run) {
@@ -60,7 +63,8 @@ export class Questions {
     for (const one of buttons) one.disabled = true;
     this.isRunning = true;
     $("verdict").replaceChildren(paragraph("It runs now. Watch the picture …"));
-    const seen = await this.run({ do: "predict", question, answer });
+    // The picture needs a moment for what took the stage less.
+    const [seen] = await Promise.all([this.run({ do: "predict", question, answer }), pause(SHOWN)]);
     this.isRunning = false;
     if (question !== this.next) return;
     if (!seen) {
@@ -99,4 +103,5 @@ function paragraph(words) {
   return node;
 }
 
+const pause = (time) => new Promise((done) => { setTimeout(done, time); });
 const sentence = (words) => (/[.?]$/.test(words) ? words : `${words}.`);

@@ -154,9 +154,10 @@ export class Picture {
     if (redis && this.plan.redis) {
       set(this.redis.group, "data-up", String(scene.redisUp));
       const choice = scene.state.switch;
-      set(this.redis.note[0], null, scene.redisUp ? "PUB/SUB" : "stopped");
-      const words = !choice ? [] : this.plan.isNarrow ? [`${choice.label}: ${choice.chosen}`] : [`${choice.label}:`, choice.chosen];
-      for (const i of [0, 1]) if (this.redis.note[i + 1]) set(this.redis.note[i + 1], null, words[i] ?? "");
+      const words = choice ? `${choice.label}: ${choice.chosen}` : "";
+      const isUsed = scene.redisUp ? "PUB/SUB" : "stopped";
+      set(this.redis.note, null, this.plan.isNarrow && words && scene.redisUp ? words : isUsed);
+      if (this.redis.choice) set(this.redis.choice, null, words);
     }
   }
 
@@ -225,7 +226,7 @@ export class Picture {
       set(owner, "class", `owner ${tone(refusal.owner)}`);
       set(owner, "marker-end", "");
       const there = plan.servers.get(refusal.owner);
-      if (there) this.put(there, "its session", `owner-pill ${tone(refusal.owner)}`, 1);
+      if (there) this.put(there, scene.servers[refusal.owner]?.up ? "its session" : "its session died", `owner-pill ${tone(refusal.owner)}`, 1);
     });
     this.arrows.end();
     this.pills.end();
@@ -385,8 +386,10 @@ function nginxNodes(boxes, words, plan) {
 function method(name) {
   if (!name) return ["round robin"];
   if (name.length <= 13) return [name];
-  const middle = name.indexOf(" ", Math.floor(name.length / 3));
-  return middle < 0 ? [name] : [name.slice(0, middle), name.slice(middle + 1)];
+  const spaces = [...name.matchAll(/ /g)].map((space) => space.index);
+  const far = (index) => Math.abs(index - name.length / 2);
+  const middle = spaces.sort((a, b) => far(a) - far(b))[0];
+  return middle === undefined ? [name] : [name.slice(0, middle), name.slice(middle + 1)];
 }
 
 function redisNodes(things, plan) {
@@ -395,11 +398,12 @@ function redisNodes(things, plan) {
   for (const kind of ["box", "dead-box"]) add(group, "rect", { width: box.w, height: box.h, rx: 0.6 * u, class: kind });
   const at = { "text-anchor": "middle" };
   const middle = box.h / 2;
-  text(group, "Redis", box.w / 2, middle - (plan.isNarrow ? 0.1 : 1.6) * u, { class: "title", ...at });
-  if (plan.isNarrow) {
-    return { group, note: [text(group, "", box.w * 0.27, middle + 1.15 * u, { class: "small", ...at }), text(group, "", box.w * 0.72, middle + 1.15 * u, { class: "small", ...at })] };
-  }
-  return { group, note: [-0.1, 1.7, 3].map((y) => text(group, "", box.w / 2, middle + y * u, { class: "small", ...at })) };
+  text(group, "Redis", box.w / 2, middle - (plan.isNarrow ? 0.1 : 0.5) * u, { class: "title", ...at });
+  const note = text(group, "", box.w / 2, middle + (plan.isNarrow ? 1.15 : 0.9) * u, { class: "small", ...at });
+  if (plan.isNarrow) return { group, note };
+  // What is between the servers stands at the head of its lane.
+  const choice = text(things, "", box.x + box.w, 1.5 * u, { class: "lane", "text-anchor": "end" });
+  return { group, note, choice };
 }
 
 const tone = (letter) => (letter && "ABC".includes(letter) ? `tone-${letter.toLowerCase()}` : "tone-none");

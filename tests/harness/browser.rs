@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// the shell removes the profile. Chromium's last children may still write to it: hence
 /// the second attempts.
 const WRAPPER: &str = r#"
-profile=$(mktemp -d) || exit 1
+profile=$(mktemp -d -t socket-lab-chromium.XXXXXX) || exit 1
 "$@" "--user-data-dir=$profile" about:blank 3<&0 4>&1 0</dev/null 1>/dev/null 2>/dev/null
 exec 1>/dev/null
 for attempt in 1 2 3 4 5 6 7 8; do rm -rf "$profile" 2>/dev/null && break; sleep 0.1; done
@@ -120,7 +120,10 @@ impl Browser {
         let stdout = child.stdout.take().expect("stdout is piped");
         let listener = Arc::clone(&connection);
         // A thread and not a task: each test has a runtime of its own, and this outlives it.
-        thread::spawn(move || listener.listen(stdout));
+        thread::spawn(move || {
+            listener.listen(stdout);
+            child.wait().expect("the shell is ours");
+        });
         Self(connection)
     }
 
@@ -198,7 +201,8 @@ impl Connection {
             state.waiting.insert(id, asker);
             id
         };
-        let mut command = json!({ "id": id, "method": method, "params": parameters });
+        let mut command = json!({ "id": id, "method": method });
+        command["params"] = parameters;
         if !session.is_empty() {
             command["sessionId"] = session.into();
         }

@@ -107,7 +107,7 @@ fn chapter_4s_server_is_chapter_3s() {
         .map(|needed| needed.name.as_str());
     assert_eq!(
         needed.collect::<Vec<_>>(),
-        ["ch03-socket-polling", "lab", "tokio"]
+        ["ch03-socket-polling", "lab", "observatory", "tokio"]
     );
 }
 
@@ -275,7 +275,7 @@ fn every_command_names_a_package_and_a_binary_that_exist() {
         .map(|page| (page.path, page.text))
         .chain(configs())
         .collect();
-    for folder in ["chapters", "lab", "embedded"] {
+    for folder in ["chapters", "lab", "embedded", "observatory", "pages"] {
         said.extend(sources(&root().join(folder)));
     }
     let mut wrong = Wrong::default();

@@ -13,7 +13,7 @@ use harness::{
     browser::Browser,
     node::OfficialClient,
     observatory::{Observatory, choose},
-    transcript,
+    pictures, transcript,
 };
 use insta::assert_snapshot;
 use lab::{Client, Socket, Transport, client::PATIENCE};
@@ -382,4 +382,29 @@ async fn the_observatory_is_for_everyone() {
         assert_eq!(wider, json!(false), "at {width} px nothing is cut off");
     }
     assert_eq!(page.complaints(), [""; 0]);
+}
+
+const PICTURE: (&str, &str) = ("04-observatory", "observatory/page");
+
+#[test]
+fn the_picture_in_the_readme_shows_the_page_as_it_is() {
+    let (name, page) = PICTURE;
+    assert!(
+        pictures::is_current(name, page),
+        "the page has changed: cargo test -p ch04-ip-hash -- --ignored picture"
+    );
+}
+
+#[tokio::test]
+#[ignore = "takes the picture in the README"]
+async fn picture() {
+    let browser = Browser::find().expect("a browser");
+    let observatory = Observatory::of(CHAPTER);
+    let page = observatory.open(&browser).await;
+    page.viewport(1440, 1000).await;
+    page.click("#question [data-answer='0']").await;
+    page.wait_js("document.querySelector('#verdict').textContent.includes('0 of 9')")
+        .await;
+    let (name, folder) = PICTURE;
+    pictures::take(&page, name, folder).await;
 }

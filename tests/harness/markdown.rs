@@ -77,7 +77,7 @@ impl Page {
     /// The targets of its links, each with its place.
     pub(crate) fn links(&self) -> Vec<(String, &str)> {
         static LINK: LazyLock<Regex> =
-            LazyLock::new(|| Regex::new(r"\]\(([^)\s]+)\)").expect("a pattern"));
+            LazyLock::new(|| Regex::new(r#"(?:\]\(|src(?:set)?=")([^)"\s]+)"#).expect("a pattern"));
         let mut links = Vec::new();
         for (number, line) in (1..).zip(self.text.lines()) {
             for link in LINK.captures_iter(line) {

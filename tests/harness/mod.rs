@@ -8,6 +8,7 @@ pub(crate) mod binary;
 pub(crate) mod browser;
 pub(crate) mod node;
 pub(crate) mod observatory;
+pub(crate) mod pictures;
 pub(crate) mod redact;
 pub(crate) mod transcript;
 pub(crate) mod wire;

@@ -183,14 +183,18 @@ $("export-picture").addEventListener("click", () => {
   save("picture.svg", "image/svg+xml", picture.toFile(state?.title ?? "The observatory"));
 });
 
-// The picture is as wide as there is room, in real pixels: text keeps its size.
+// The picture is as wide as there is room, in real pixels: its text keeps the page's size, and
+// grows where the screen is large, for those in the last row.
 
 function measure() {
   const width = $("figure").clientWidth;
-  if (width) picture.resize(width, parseFloat(getComputedStyle(document.documentElement).fontSize));
+  const text = parseFloat(getComputedStyle(document.documentElement).fontSize);
+  const largest = Math.min((text * width) / 1000, innerHeight / 41);
+  if (width) picture.resize(width, Math.max(text, largest));
   if (paused) paused.isStale = true;
 }
 
+addEventListener("resize", measure);
 new ResizeObserver(measure).observe($("figure"));
 measure();
 requestAnimationFrame(frame);

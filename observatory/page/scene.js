@@ -36,6 +36,7 @@ export class Picture {
   resize(width, u) {
     this.width = Math.floor(width);
     this.u = u;
+    this.svg.style.fontSize = `${u}px`;
     this.key = "";
   }
 

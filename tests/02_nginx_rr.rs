@@ -12,6 +12,7 @@ use ch02_nginx_rr::{ask, ask_until_answered_by};
 use harness::{
     bench::Bench,
     binary::{Running, all_end, command, every_claim_holds, family, is_refused},
+    observatory::Observatory,
     transcript,
 };
 use insta::assert_snapshot;
@@ -269,4 +270,18 @@ fn nothing_is_left_of_a_stage_that_fails_to_start() {
         &["is no nginx"],
     );
     assert_eq!(scratch.path().read_dir().unwrap().count(), 0);
+}
+
+#[test]
+fn each_question_of_the_page_is_answered_by_what_happens() {
+    let observatory = Observatory::of(CHAPTER);
+    let equally_many = 0;
+    assert_eq!(
+        observatory.answers(2),
+        [
+            (equally_many, "A 3, B 3, C 3".to_owned()),
+            // Nine by two: C has answered once in place of B.
+            (equally_many, "A 4, C 5".to_owned()),
+        ]
+    );
 }

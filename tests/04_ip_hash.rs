@@ -7,7 +7,14 @@ mod harness;
 
 use ch03_socket_polling::{connect_one_by_one, is_session_unknown, poll_twice};
 use ch04_ip_hash::{Crowd, gather, ip_hash, servers_of, spread};
-use harness::{bench::Bench, binary::every_claim_holds, node::OfficialClient, transcript};
+use harness::{
+    bench::Bench,
+    binary::every_claim_holds,
+    browser::Browser,
+    node::OfficialClient,
+    observatory::{Observatory, choose},
+    transcript,
+};
 use insta::assert_snapshot;
 use lab::{Client, Socket, Transport, client::PATIENCE};
 use serde_json::json;
@@ -214,4 +221,165 @@ async fn the_official_client_connects_through_ip_hash_with_each_setting() {
             assert_eq!(outcome["connected"], json!(true), "{outcome}");
         }
     }
+}
+
+#[test]
+fn each_question_of_the_page_is_answered_by_what_happens() {
+    let observatory = Observatory::of(CHAPTER);
+    let [nobody, one_server, spread] = [0, 2, 3];
+    let answers = observatory.answers(3);
+    assert_eq!(answers[0], (nobody, "0 of 9 connected".to_owned()));
+    assert_eq!(answers[1].0, spread, "{}", answers[1].1);
+    assert_eq!(answers[2].0, one_server, "{}", answers[2].1);
+    assert_eq!(observatory.end(), Some(0));
+}
+
+#[test]
+fn nobody_but_the_page_can_act_on_the_stage() {
+    let observatory = Observatory::of(CHAPTER);
+    let host = observatory.host.clone();
+    let kill = r#"{"do":"kill-server","letter":"A"}"#;
+    for (host, origin) in [
+        (host.as_str(), "http://evil.example"),
+        (host.as_str(), "null"),
+        ("evil.example", "http://evil.example"),
+    ] {
+        let (status, _) = observatory.post(host, origin, kill);
+        assert_eq!(status, 403, "{host} {origin}");
+    }
+    // A server that runs cannot be started: A was not killed.
+    let (status, answer) = observatory.act(&json!({ "do": "start-server", "letter": "A" }));
+    assert_eq!(
+        (status, &answer["error"]),
+        (409, &json!("server A runs already"))
+    );
+    for senseless in [
+        json!({ "do": "kill-server", "letter": "Z" }),
+        json!({ "do": "method", "name": "../../etc/passwd" }),
+        json!({ "do": "add-clients", "count": 61, "transport": "polling", "crowd": "spread" }),
+        json!({ "do": "say", "from": "nobody", "text": "hi" }),
+    ] {
+        let (status, answer) = observatory.act(&senseless);
+        assert_eq!(status, 409, "{senseless} {answer}");
+        assert!(answer["error"].is_string(), "{senseless} {answer}");
+    }
+    let (status, answer) = observatory.act(&json!({ "do": "rm -rf" }));
+    assert_eq!(status, 400, "{answer}");
+    let giant = format!(r#"{{"do":"{}"}}"#, "x".repeat(10_000));
+    let (status, _) = observatory.post(&host, &format!("http://{host}"), &giant);
+    assert_eq!(status, 413);
+}
+
+#[tokio::test]
+async fn in_the_observatory_ip_hash_connects_whom_round_robin_refused() {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let observatory = Observatory::of(CHAPTER);
+    let page = observatory.open(&browser).await;
+
+    choose(&page, "#method", "round robin").await;
+    page.click("#apply-method").await;
+    page.wait_js("document.querySelector('#diff').textContent.includes('ip_hash;')")
+        .await;
+    // One alone: of several at once, some get in by luck.
+    choose(&page, "#transport", "polling").await;
+    choose(&page, "#count", "1").await;
+    page.click("#add-clients").await;
+    page.wait_js("document.querySelector('[data-client=\"client 1\"][data-status=refused]')")
+        .await;
+    page.wait_js("document.querySelector('#why').textContent.includes('400 Session ID unknown')")
+        .await;
+    page.wait_js("Number(document.querySelector('#ledger [data-figure=refused]').textContent) > 1")
+        .await;
+
+    choose(&page, "#method", "ip_hash").await;
+    page.click("#apply-method").await;
+    page.wait_js("document.querySelector('[data-client=\"client 1\"][data-status=connected]')")
+        .await;
+
+    let own = observatory.host.as_str();
+    assert_eq!(page.complaints(), [""; 0]);
+    assert_eq!(page.foreign(&[own]), [""; 0]);
+}
+
+#[tokio::test]
+async fn in_the_observatory_a_killed_server_is_drawn_and_its_clients_come_back() {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let observatory = Observatory::of(CHAPTER);
+    let page = observatory.open(&browser).await;
+    let all_connected =
+        "document.querySelectorAll('[data-client][data-status=connected]').length === 6";
+    choose(&page, "#transport", "websocket").await;
+    choose(&page, "#count", "6").await;
+    choose(&page, "#crowd", "spread").await;
+    page.click("#add-clients").await;
+    page.wait_js(all_connected).await;
+
+    page.click("button[data-kill=A]").await;
+    page.wait_js("document.querySelector('[data-server=A][data-up=false]')")
+        .await;
+    page.wait_js(&format!(
+        "{all_connected} && document.querySelector('#log').textContent.includes('kill -9')"
+    ))
+    .await;
+    page.click("button[data-start=A]").await;
+    page.wait_js("document.querySelector('[data-server=A][data-up=true]')")
+        .await;
+    assert_eq!(page.complaints(), [""; 0]);
+}
+
+#[tokio::test]
+async fn in_the_observatory_a_config_that_nginx_refuses_changes_nothing() {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let observatory = Observatory::of(CHAPTER);
+    let page = observatory.open(&browser).await;
+    choose(&page, "#method", "ip_hash with a backup").await;
+    page.click("#apply-method").await;
+    page.wait_js(
+        "document.querySelector('#error').textContent\
+         .includes('balancing method does not support parameter \"backup\"')",
+    )
+    .await;
+    choose(&page, "#count", "1").await;
+    page.click("#add-clients").await;
+    page.wait_js("document.querySelector('[data-client][data-status=connected]')")
+        .await;
+}
+
+#[tokio::test]
+async fn the_observatory_is_for_everyone() {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let observatory = Observatory::of(CHAPTER);
+    let page = observatory.open(&browser).await;
+    // By keyboard: to the first answer, and what came of it.
+    page.js("document.querySelector('#question').scrollIntoView()")
+        .await;
+    while page.js("document.activeElement.dataset.answer").await != json!("0") {
+        page.key("Tab").await;
+    }
+    page.key("Enter").await;
+    page.wait_js("document.querySelector('#verdict').textContent.includes('0 of 9 connected')")
+        .await;
+    for (scheme, width) in [
+        ("light", 1440),
+        ("dark", 1440),
+        ("light", 360),
+        ("dark", 360),
+    ] {
+        page.media(scheme, true).await;
+        page.viewport(width, 900).await;
+        assert_eq!(page.axe().await, [""; 0], "{scheme}, {width} px");
+        let wider = page
+            .js("document.documentElement.scrollWidth > window.innerWidth")
+            .await;
+        assert_eq!(wider, json!(false), "at {width} px nothing is cut off");
+    }
+    assert_eq!(page.complaints(), [""; 0]);
 }

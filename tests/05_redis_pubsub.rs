@@ -15,6 +15,7 @@ use futures_util::StreamExt;
 use harness::{
     bench::Bench,
     binary::{command, every_claim_holds, is_refused},
+    observatory::Observatory,
     transcript,
 };
 use insta::assert_snapshot;
@@ -213,5 +214,21 @@ fn a_link_that_makes_no_sense_is_named() {
         server.env("PEERS", "somewhere"),
         1,
         &["\"somewhere\"", "127.0.0.1:8001"],
+    );
+}
+
+#[test]
+fn each_question_of_the_page_is_answered_by_what_happens() {
+    let observatory = Observatory::of(CHAPTER);
+    let [arrives, lost] = [0, 1];
+    assert_eq!(
+        observatory.answers(2),
+        [
+            (
+                lost,
+                "what alice on A wrote did not reach bob on B".to_owned()
+            ),
+            (arrives, "what alice on A wrote reached bob on B".to_owned()),
+        ]
     );
 }

@@ -31,17 +31,25 @@ pub struct Observed {
 pub struct Observer {
     journal: Journal,
     read: usize,
+    since: Duration,
 }
 
 impl Observer {
     pub(crate) fn new(journal: Journal) -> Self {
-        Self { journal, read: 0 }
+        Self {
+            journal,
+            read: 0,
+            since: Duration::ZERO,
+        }
     }
 
-    /// The same, from the event after that number on.
+    /// The same, from the next event on; what nginx was asked before does not count.
     #[must_use]
-    pub fn after(mut self, number: usize) -> Self {
-        self.read = number;
+    pub fn from_now(mut self) -> Self {
+        let inner = self.journal.lock();
+        self.read = inner.forgotten + inner.events.len();
+        drop(inner);
+        self.since = self.journal.shared.began.elapsed();
         self
     }
 
@@ -50,7 +58,11 @@ impl Observer {
     pub async fn next(&mut self, most: usize) -> Vec<Observed> {
         let fresh = self.journal.after(self.read, most).await;
         self.read = fresh.last().map_or(self.read, |last| last.number);
+        let since = self.since;
         fresh
+            .into_iter()
+            .filter(|observed| !is_left_over(observed, since))
+            .collect()
     }
 }
 
@@ -175,8 +187,6 @@ impl Journal {
             {
                 let inner = self.lock();
                 let known = inner.forgotten + inner.events.len();
-                // A number from another run is no number of this one.
-                let number = if number > known { 0 } else { number };
                 if number < known {
                     let fresh = (known - number).min(most).min(inner.events.len());
                     let first = inner.events.len() - fresh;
@@ -258,6 +268,13 @@ fn is_background(event: &Event) -> bool {
                 ..
             }
     )
+}
+
+/// Whether nginx was asked before `since` for what it finished after: the same for an
+/// event that is on the list.
+fn is_left_over(observed: &Observed, since: Duration) -> bool {
+    matches!(&observed.event, Event::Forwarded(forwarded)
+        if observed.at.saturating_sub(since) < Duration::from_secs_f64(forwarded.seconds.max(0.0)))
 }
 
 /// Whether nginx finished a request just now that it was asked before `since`: a

@@ -252,8 +252,12 @@ impl Clients {
             let shared = Arc::clone(&self.shared);
             let address = crowd.address(number);
             shared.recorder.self_told(address);
-            let client = Client::at(format!("client {number}"), url, address)
-                .telling(move |event| shared.hear(event));
+            // Who has one address is one client.
+            let name = match crowd {
+                Crowd::OneAddress => "client 1".to_owned(),
+                Crowd::OneSubnet | Crowd::Spread => format!("client {number}"),
+            };
+            let client = Client::at(name, url, address).telling(move |event| shared.hear(event));
             let answer = client.get_once("/").await;
             answered.push(
                 answer

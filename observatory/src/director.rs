@@ -17,7 +17,7 @@ use crate::{
     Method, Scene, Talk,
     clients::{Clients, Crowd, Door, LOST_AFTER, Seat, Status},
     published,
-    trial::{COUNT, Outcome, Trial, of_clients, of_requests},
+    trial::{COUNT, Outcome, Trial, WRITERS, of_clients, of_requests},
 };
 
 /// How long a trial waits for clients to get in or be refused.
@@ -116,8 +116,10 @@ impl<'s> Director<'s> {
         director
     }
 
+    /// What is observed from the time on at which the page was opened: the lesson's own
+    /// clients are gone, and the terminal told of them.
     pub(crate) fn observer(&self) -> Observer {
-        self.stage.observer()
+        self.stage.observer().from_now()
     }
 
     pub(crate) fn state(&self) -> watch::Receiver<Value> {
@@ -305,7 +307,7 @@ impl<'s> Director<'s> {
         }
         let door = self.door()?;
         self.clients
-            .add(COUNT, Transport::WebSocket, Crowd::Spread, &door)?;
+            .add(WRITERS, Transport::WebSocket, Crowd::Spread, &door)?;
         let seats = self
             .until(|seats| seats.iter().all(|seat| seat.status == Status::Connected))
             .await;

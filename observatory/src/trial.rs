@@ -45,6 +45,9 @@ pub enum Trial {
 /// How many requests or clients a trial has.
 pub(crate) const COUNT: usize = 9;
 
+/// How many users a trial of writing has: enough that not all are on one server.
+pub(crate) const WRITERS: usize = 3;
+
 impl Trial {
     /// What may come of it. The index of each is that of [`Requests::outcome`] and the others.
     pub(crate) fn answers(self) -> &'static [&'static str] {

@@ -49,6 +49,16 @@ pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
 /// The page may load what stands beside it, and connect to where it came from; the CDN
 /// too if the client has to come from there.
 pub async fn page(html: &str) -> Response {
+    page_framed_by(html, "'self'").await
+}
+
+/// The same for a page that pages of other ports of this machine may frame, and that may
+/// frame them.
+pub async fn page_in_frame(html: &str) -> Response {
+    page_framed_by(html, "'self' http://127.0.0.1:* http://localhost:*").await
+}
+
+async fn page_framed_by(html: &str, neighbours: &str) -> Response {
     let (script, hosts) = if !html.contains(CLIENT) || packages().await.is_ok() {
         (r#"<script src="socket.io.min.js"></script>"#.to_owned(), "")
     } else {
@@ -59,7 +69,8 @@ pub async fn page(html: &str) -> Response {
     };
     let policy = format!(
         "default-src 'self'; script-src 'self' {hosts}; \
-         img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+         img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; \
+         frame-src {neighbours}; frame-ancestors {neighbours}"
     );
     (
         [(CONTENT_SECURITY_POLICY, policy)],

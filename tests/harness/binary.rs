@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     io::{BufRead, BufReader, Read},
     process::{Child, Command, Stdio},
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
@@ -129,7 +130,7 @@ pub(crate) fn is_refused(command: &mut Command, code: i32, words: &[&str]) {
 /// A program that stays up, and what it says.
 pub(crate) struct Running {
     child: Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    lines: mpsc::Receiver<String>,
 }
 
 impl Running {
@@ -140,10 +141,14 @@ impl Running {
             .spawn()
             .expect("the binary starts");
         let stdout = child.stdout.take().expect("stdout is piped");
-        Self {
-            child,
-            lines: BufReader::new(stdout).lines(),
-        }
+        let (said, lines) = mpsc::channel();
+        // Read to the end, whoever listens: a full pipe would hold the program up.
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let _unheard = said.send(line);
+            }
+        });
+        Self { child, lines }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -153,8 +158,7 @@ impl Running {
     /// Reads on until a line has `text` in it.
     pub(crate) fn line_with(&mut self, text: &str) -> String {
         self.lines
-            .by_ref()
-            .map(|line| line.expect("a line of text"))
+            .iter()
             .find(|line| line.contains(text))
             .unwrap_or_else(|| panic!("it ended without a word of {text:?}"))
     }

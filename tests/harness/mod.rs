@@ -5,7 +5,9 @@
 
 pub(crate) mod bench;
 pub(crate) mod binary;
+pub(crate) mod browser;
 pub(crate) mod node;
+pub(crate) mod observatory;
 pub(crate) mod redact;
 pub(crate) mod transcript;
 pub(crate) mod wire;

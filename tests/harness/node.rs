@@ -18,21 +18,12 @@ pub(crate) struct OfficialClient {
 impl OfficialClient {
     /// `None` where Node.js or the client is missing: said in a line, and a failure in CI.
     pub(crate) fn find() -> Option<Self> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/client");
-        match fetch(&folder) {
+        match fetch() {
             Ok(()) => Some(Self {
-                script: folder.join("client.mjs"),
+                script: folder().join("client.mjs"),
             }),
             Err(reason) => {
-                assert!(
-                    env::var_os("CI").is_none(),
-                    "the official client is missing: {reason}"
-                );
-                // Not `eprintln!`, which libtest keeps to itself.
-                let _unread = writeln!(
-                    std::io::stderr(),
-                    "NOT TESTED with the official client: {reason}"
-                );
+                untested("with the official client", &reason);
                 None
             }
         }
@@ -58,23 +49,37 @@ impl OfficialClient {
     }
 }
 
-/// Makes sure that the client is there; one process at a time.
-fn fetch(folder: &Path) -> Result<(), String> {
+/// Says that something is not tested for want of a program; in CI, that is a failure.
+pub(super) fn untested(how: &str, reason: &str) {
+    assert!(env::var_os("CI").is_none(), "not tested {how}: {reason}");
+    // Not `eprintln!`, which libtest keeps to itself.
+    let _unread = writeln!(std::io::stderr(), "NOT TESTED {how}: {reason}");
+}
+
+/// Where the npm packages of the tests are.
+pub(super) fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/client")
+}
+
+/// Makes sure that the npm packages are there; one process at a time.
+pub(super) fn fetch() -> Result<(), String> {
     let version = Command::new("node").arg("--version").output();
     if !version.is_ok_and(|version| version.status.success()) {
         return Err("Node.js is not installed".to_owned());
     }
+    let folder = folder();
     let lock = File::open(folder.join("package-lock.json")).expect("the lockfile is there");
     lock.lock().expect("the lockfile can be locked");
-    if folder
-        .join("node_modules/socket.io-client/package.json")
-        .is_file()
-    {
+    let is_there = |package| {
+        let package = folder.join("node_modules").join(package);
+        package.join("package.json").is_file()
+    };
+    if ["socket.io-client", "axe-core"].into_iter().all(is_there) {
         return Ok(());
     }
     let installed = Command::new("npm")
         .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"])
-        .current_dir(folder)
+        .current_dir(&folder)
         .stdin(Stdio::null())
         .output()
         .map_err(|_| "npm is not installed".to_owned())?;

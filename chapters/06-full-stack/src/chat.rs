@@ -3,16 +3,17 @@
 //! Chapter 5's server asked "is the user mine?" and passed messages on. Here the adapter
 //! does both: `to(room)` means that room on every server.
 
-use std::env;
+use std::{env, process};
 
 use anyhow::{Context, Result, bail};
-use axum::Router;
 use ch01_express_pid::{listen, log};
 use ch05_redis_pubsub::{
     chat::{Hello, Say},
     link::Private,
     programs::{no_redis, redis_url},
 };
+use serde::Serialize;
+use serde_json::json;
 use socketioxide::{
     SocketIo,
     adapter::{Adapter, Emitter},
@@ -22,7 +23,7 @@ use socketioxide::{
 use socketioxide_redis::{CustomRedisAdapter, RedisAdapterConfig, RedisAdapterCtr};
 use tokio::net::TcpListener;
 
-use crate::driver::ResilientDriver;
+use crate::{driver::ResilientDriver, page};
 
 /// The adapter that reaches other servers through Redis.
 type RedisAdapter = CustomRedisAdapter<Emitter, ResilientDriver>;
@@ -36,6 +37,7 @@ type RedisAdapter = CustomRedisAdapter<Emitter, ResilientDriver>;
 /// When the port cannot be had, or Redis does not answer.
 pub async fn serve() -> Result<()> {
     let listener = listen().await?;
+    let port = listener.local_addr()?.port();
     match env::var("ADAPTER").as_deref() {
         Err(_) | Ok("redis") => {
             let driver = ResilientDriver::connect(&redis_url())
@@ -45,12 +47,13 @@ pub async fn serve() -> Result<()> {
             let (layer, io) = SocketIo::builder()
                 .with_adapter::<RedisAdapter>(adapter)
                 .build_layer();
-            io.ns("/", welcome).await?;
+            io.ns("/", async move |socket, hello| welcome(socket, hello, port))
+                .await?;
             run(listener, layer, io).await
         }
         Ok("off") => {
             let (layer, io) = SocketIo::new_layer();
-            io.ns("/", welcome);
+            io.ns("/", async move |socket, hello| welcome(socket, hello, port));
             run(listener, layer, io).await
         }
         Ok(other) => bail!("ADAPTER={other} is neither redis nor off"),
@@ -62,12 +65,12 @@ async fn run<A: Adapter>(
     layer: SocketIoLayer<A>,
     io: SocketIo<A>,
 ) -> Result<()> {
-    let app = Router::new().layer(layer);
+    let app = page::routes().layer(layer);
     let drain = async move { io.close().await };
     Ok(ch01_express_pid::serve("Socket Server", listener, app, drain).await?)
 }
 
-async fn welcome<A: Adapter>(socket: SocketRef<A>, TryData(hello): TryData<Hello>) {
+fn welcome<A: Adapter>(socket: SocketRef<A>, TryData(hello): TryData<Hello>, port: u16) {
     let Ok(Hello { user }) = hello else {
         log(format!("{} did not say who it is", socket.id));
         // It is gone already if this fails, which is what was wanted.
@@ -85,7 +88,7 @@ async fn welcome<A: Adapter>(socket: SocketRef<A>, TryData(hello): TryData<Hello
             let room = say.to.clone();
             let message = private(&user, say.to, say.text);
             let sent = socket.to(room).emit("message", &message).await;
-            acknowledge(ack, sent.is_ok());
+            acknowledge(ack, &sent.is_ok());
         },
     );
     socket.on(
@@ -93,9 +96,13 @@ async fn welcome<A: Adapter>(socket: SocketRef<A>, TryData(hello): TryData<Hello
         async move |socket: SocketRef<A>, Data(text): Data<String>, ack: AckSender<A>| {
             let message = private(&shouter, "all".to_owned(), text);
             let sent = socket.broadcast().emit("message", &message).await;
-            acknowledge(ack, sent.is_ok());
+            acknowledge(ack, &sent.is_ok());
         },
     );
+    // For the page, which says whose answer this is: through nginx, its address does not.
+    socket.on("server", async move |ack: AckSender<A>| {
+        acknowledge(ack, &json!({ "pid": process::id(), "port": port }));
+    });
 }
 
 fn private(from: &str, to: String, text: String) -> Private {
@@ -106,8 +113,8 @@ fn private(from: &str, to: String, text: String) -> Private {
     }
 }
 
-fn acknowledge<A: Adapter>(ack: AckSender<A>, sent: bool) {
-    if let Err(error) = ack.send(&sent) {
+fn acknowledge<A: Adapter>(ack: AckSender<A>, answer: &impl Serialize) {
+    if let Err(error) = ack.send(answer) {
         log(format!(
             "a sender is gone before its acknowledgement: {error}"
         ));

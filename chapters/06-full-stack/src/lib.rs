@@ -2,9 +2,11 @@
 //! program that is no server and reaches their users all the same.
 //!
 //! [`chat`] is the server, [`driver`] carries its adapter's messages through Redis and
-//! survives Redis' death, [`emit`] sends from outside, [`experiment`] is what users do.
+//! survives Redis' death, [`emit`] sends from outside, [`experiment`] is what users do, and
+//! `page` is the chat in a browser.
 
 pub mod chat;
 pub mod driver;
 pub mod emit;
 pub mod experiment;
+mod page;

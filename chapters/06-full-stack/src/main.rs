@@ -52,8 +52,12 @@ async fn lesson(stage: &mut Stage) -> Result<()> {
     let [alice, bob] = [0, 1].map(|server| address_for(server, 3));
     let pid = stage.server_pid('B').unwrap_or_default();
     let port = stage.server_addresses()[1].port();
+    let [a, b] = [stage.server_url('A')?, stage.server_url('B')?];
     stage.try_by_hand(format!(
-        "Alice and Bob, in two terminals; write `bob: hi`\n\n  \
+        "Alice and Bob in a browser, on servers A and B; and anyone, through nginx\n\n  \
+         {a}/pair?bob={b}\n  \
+         {url}\n\n\
+         Alice and Bob, in two terminals; write `bob: hi`\n\n  \
          cargo run -p ch05-redis-pubsub --bin user -- alice {url} --from {alice}\n  \
          cargo run -p ch05-redis-pubsub --bin user -- bob {url} --from {bob}\n\n\
          From outside; then with server B dead, and back again\n\n  \

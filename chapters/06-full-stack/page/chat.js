@@ -1,0 +1,137 @@
+// One user of the chat, with the official Socket.IO client.
+
+/** How long the server may take to acknowledge a message. */
+const PATIENCE = 5_000;
+
+/** What the stage calls the servers on the article's ports. */
+const LETTERS = { 8000: "● A", 8001: "▲ B", 8002: "■ C" };
+
+const find = (id) => document.getElementById(id);
+const user = new URLSearchParams(location.search).get("user")?.trim().slice(0, 40);
+
+if (user) chat();
+else askWho();
+sayWhereTheClientIsFrom();
+
+function askWho() {
+  find("who").hidden = false;
+  find("name").focus();
+  find("who").addEventListener("submit", (event) => {
+    event.preventDefault();
+    location.search = new URLSearchParams({ user: find("name").value.trim() });
+  });
+}
+
+function chat() {
+  find("room").hidden = false;
+  find("me").textContent = user;
+  document.title = `${user} · Chat`;
+  find("to").value = { alice: "bob", bob: "alice" }[user] ?? "";
+  if (!window.io) {
+    show("lost", "the Socket.IO client has not loaded");
+    return;
+  }
+  const socket = io({
+    // Beside this page, which may be served below a prefix.
+    path: new URL("socket.io/", document.baseURI).pathname,
+    auth: { user },
+    reconnectionDelayMax: 2_000,
+  });
+  follow(socket);
+  socket.on("message", hear);
+  find("say").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const [to, text] = [find("to").value.trim(), find("text").value];
+    send(socket, `to ${to}`, text, "say", { to, text });
+  });
+  find("shout").addEventListener("click", () => {
+    const text = find("text");
+    if (text.reportValidity()) send(socket, "to everybody", text.value, "shout", text.value);
+  });
+}
+
+/** Shows how the connection fares. */
+function follow(socket) {
+  let engine;
+  const connected = () => show("connected", `connected over ${socket.io.engine.transport.name}`);
+
+  socket.on("connect", async () => {
+    connected();
+    if (engine !== socket.io.engine) {
+      engine = socket.io.engine;
+      engine.on("upgrade", connected);
+    }
+    // Asked over this very connection: it is this server that holds it.
+    const { pid, port } = await socket.timeout(PATIENCE).emitWithAck("server").catch(() => ({}));
+    if (pid) name(pid, port);
+  });
+  socket.on("disconnect", (reason) => {
+    name();
+    show("lost", `lost (${reason}), connecting again`);
+    // The client comes back by itself, unless it was the server that ended the connection.
+    if (reason === "io server disconnect") setTimeout(() => socket.connect(), 1_000);
+  });
+  socket.on("connect_error", (error) => show("lost", `no connection (${why(error)}), trying again`));
+  socket.io.on("reconnect_attempt", (attempt) => show("connecting", `connecting again, attempt ${attempt}`));
+}
+
+/** Says which server it is; without one, that it is none. */
+function name(pid, port) {
+  const letter = LETTERS[port] ?? "";
+  find("server").dataset.letter = letter.slice(-1);
+  find("server").textContent = pid ? `${letter} PID ${pid} on port ${port}`.trim() : "none";
+}
+
+/** The server's own words, if it had any. */
+function why(error) {
+  const { status, responseText } = error.context ?? {};
+  if (!status) return error.message;
+  try {
+    return `${status} ${JSON.parse(responseText).message}`;
+  } catch {
+    return `${error.message}, ${status}`;
+  }
+}
+
+function show(status, words) {
+  find("connection").dataset.status = status;
+  find("connection").textContent = words;
+}
+
+function hear({ from, to, text }) {
+  const whom = to === user ? "" : ` to ${to === "all" ? "everybody" : to}`;
+  add(find("heard"), from + whom, text);
+}
+
+/** Sends a message, and says what the server says to that. */
+async function send(socket, whom, text, event, content) {
+  const outcome = document.createElement("small");
+  outcome.textContent = "waiting for the server";
+  add(find("sent"), whom, text, outcome);
+  find("text").value = "";
+  find("text").focus();
+  try {
+    const taken = await socket.timeout(PATIENCE).emitWithAck(event, content);
+    outcome.dataset.outcome = taken ? "acknowledged" : "failed";
+    outcome.textContent = taken ? "✓ acknowledged by the server" : "✕ the server could not pass it on";
+  } catch (error) {
+    outcome.dataset.outcome = "failed";
+    outcome.textContent = `✕ not acknowledged (${error.message})`;
+  }
+}
+
+/** Adds to a list, the newest first. */
+function add(list, whom, text, outcome = "") {
+  const [item, name, words] = ["li", "b", "span"].map((tag) => document.createElement(tag));
+  name.textContent = whom;
+  words.textContent = text;
+  item.append(name, words, outcome);
+  list.prepend(item);
+}
+
+function sayWhereTheClientIsFrom() {
+  const from = document.querySelector("script[data-from]")?.dataset.from;
+  if (!from) return;
+  find("from").textContent = `The Socket.IO client comes from ${from}.`;
+  find("from").hidden = false;
+}

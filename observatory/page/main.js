@@ -79,7 +79,7 @@ function frame() {
   if (paused) {
     if (paused.isStale) {
       paused.isStale = false;
-      show(paused.scene, paused.scene.at + 1, true);
+      show(paused.scene, paused.scene.at + 1, true, true);
     }
   } else {
     const now = feed.shown();
@@ -90,8 +90,8 @@ function frame() {
   requestAnimationFrame(frame);
 }
 
-function show(scene, clock, isStill) {
-  picture.draw(scene, clock, isStill);
+function show(scene, clock, isStill, isStep) {
+  picture.draw(scene, clock, isStill, isStep);
   write($("why"), scene.why);
   write($("news"), scene.news);
   const ledger = scene.state?.ledger ?? {};
@@ -144,7 +144,8 @@ function step() {
   const shown = trace.linesUntil(number, LINES);
   log.showUntil(shown);
   const ago = (trace.scene.at - paused.scene.at) / 1000;
-  $("step-says").textContent = ago < 0.05 ? "the last event" : `${ago.toFixed(1)} s back`;
+  const back = paused.steps.length - 1 - Number($("step").value);
+  $("step-says").textContent = back > 0 ? `${count(back, "event")}, ${ago.toFixed(1)} s back` : "the last event";
   $("step").setAttribute("aria-valuetext", `${time(paused.scene.at)} ${shown.at(-1)?.lines.join(" ") ?? ""}`);
   $("back").disabled = Number($("step").value) === 0;
   $("forward").disabled = $("step").value === $("step").max;

@@ -84,7 +84,7 @@ function frame() {
   } else {
     const now = feed.shown();
     trace.advance(now, (entry) => log.add(entry));
-    if (isTickDue(trace.scene, now)) trace.push({ type: "tick", at: now });
+    if (trace.isCaughtUp() && isTickDue(trace.scene, now)) trace.push({ type: "tick", at: now });
     show(trace.scene, Math.max(now, trace.scene.at), calm.matches);
   }
   requestAnimationFrame(frame);

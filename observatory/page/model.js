@@ -241,7 +241,7 @@ function fly(scene, flight) {
     Object.assign(flow, { since: flight.at, heard: 0, skipped: 0, drawn: 0 });
   }
   flow.heard += 1;
-  flow.credit = Math.min(1, flow.credit + flow.share);
+  flow.credit = Math.min(2, flow.credit + flow.share);
   if (flow.credit < 1 || flow.drawn > DOTS_A_SECOND) return false;
   flow.credit -= 1;
   flow.drawn += 1;

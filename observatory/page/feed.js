@@ -22,7 +22,7 @@ export class Feed {
     source.addEventListener("state", (message) => {
       this.isLost = false;
       this.stopped = null;
-      this.on.state(JSON.parse(message.data), this.offset === null ? 0 : this.heard());
+      this.on.state(JSON.parse(message.data), this.heard());
     });
     source.addEventListener("batch", (message) => this.batch(JSON.parse(message.data)));
     source.onopen = () => {
@@ -64,12 +64,13 @@ export class Feed {
   /** The stage's time now, as far as it was heard. */
   heard() {
     // A stage that has ended has no time: nothing waits any longer.
-    return (this.stopped ?? performance.now()) + (this.offset ?? 0);
+    // Before its first event, its time is not known, and nothing is shown that needs it.
+    return this.offset === null ? 0 : (this.stopped ?? performance.now()) + this.offset;
   }
 
   /** The stage's time that is shown now. */
   shown() {
-    return this.heard() - DELAY;
+    return this.offset === null ? 0 : this.heard() - DELAY;
   }
 }
 

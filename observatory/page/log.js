@@ -11,6 +11,12 @@ export class Log {
     this.summary = summary;
     this.waiting = [];
     this.unread = [];
+    // Who scrolls up wants to read: the log follows again once it is at its end.
+    this.isFollowing = true;
+    list.addEventListener("scroll", () => {
+      this.isFollowing = list.scrollTop + list.clientHeight > list.scrollHeight - 40;
+    });
+    new ResizeObserver(() => this.follow()).observe(list);
     setInterval(() => this.flush(), PERIOD / 4);
     setInterval(() => this.sum(), PERIOD * 3);
   }
@@ -25,11 +31,14 @@ export class Log {
     const isFast = this.waiting.length > READABLE;
     this.list.setAttribute("aria-live", isFast ? "off" : "polite");
     if (isFast) this.unread.push(...this.waiting);
-    const isAtEnd = this.list.scrollTop + this.list.clientHeight > this.list.scrollHeight - 40;
     this.list.append(...this.waiting.flatMap(lines));
     this.waiting = [];
     while (this.list.childElementCount > KEPT) this.list.firstElementChild.remove();
-    if (isAtEnd) this.list.scrollTop = this.list.scrollHeight;
+    this.follow();
+  }
+
+  follow() {
+    if (this.isFollowing) this.list.scrollTop = this.list.scrollHeight;
   }
 
   /** Says in one sentence what went by too fast to be read out. */
@@ -53,7 +62,8 @@ export class Log {
   resume(entries) {
     this.waiting = [];
     this.list.replaceChildren(...entries.flatMap(lines));
-    this.list.scrollTop = this.list.scrollHeight;
+    this.isFollowing = true;
+    this.follow();
     this.isStepping = false;
   }
 }

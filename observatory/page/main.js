@@ -79,19 +79,19 @@ function frame() {
   if (paused) {
     if (paused.isStale) {
       paused.isStale = false;
-      show(paused.scene, paused.scene.at + 1, true);
+      show(paused.scene, paused.scene.at + 1, true, true);
     }
   } else {
     const now = feed.shown();
     trace.advance(now, (entry) => log.add(entry));
-    if (isTickDue(trace.scene, now)) trace.push({ type: "tick", at: now });
+    if (trace.isCaughtUp() && isTickDue(trace.scene, now)) trace.push({ type: "tick", at: now });
     show(trace.scene, Math.max(now, trace.scene.at), calm.matches);
   }
   requestAnimationFrame(frame);
 }
 
-function show(scene, clock, isStill) {
-  picture.draw(scene, clock, isStill);
+function show(scene, clock, isStill, isStep) {
+  picture.draw(scene, clock, isStill, isStep);
   write($("why"), scene.why);
   write($("news"), scene.news);
   const ledger = scene.state?.ledger ?? {};
@@ -144,7 +144,8 @@ function step() {
   const shown = trace.linesUntil(number, LINES);
   log.showUntil(shown);
   const ago = (trace.scene.at - paused.scene.at) / 1000;
-  $("step-says").textContent = ago < 0.05 ? "the last event" : `${ago.toFixed(1)} s back`;
+  const back = paused.steps.length - 1 - Number($("step").value);
+  $("step-says").textContent = back > 0 ? `${count(back, "event")}, ${ago.toFixed(1)} s back` : "the last event";
   $("step").setAttribute("aria-valuetext", `${time(paused.scene.at)} ${shown.at(-1)?.lines.join(" ") ?? ""}`);
   $("back").disabled = Number($("step").value) === 0;
   $("forward").disabled = $("step").value === $("step").max;
@@ -183,14 +184,18 @@ $("export-picture").addEventListener("click", () => {
   save("picture.svg", "image/svg+xml", picture.toFile(state?.title ?? "The observatory"));
 });
 
-// The picture is as wide as there is room, in real pixels: text keeps its size.
+// The picture is as wide as there is room, in real pixels: its text keeps the page's size, and
+// grows where the screen is large, for those in the last row.
 
 function measure() {
   const width = $("figure").clientWidth;
-  if (width) picture.resize(width, parseFloat(getComputedStyle(document.documentElement).fontSize));
+  const text = parseFloat(getComputedStyle(document.documentElement).fontSize);
+  const largest = Math.min((text * width) / 1000, innerHeight / 41);
+  if (width) picture.resize(width, Math.max(text, largest));
   if (paused) paused.isStale = true;
 }
 
+addEventListener("resize", measure);
 new ResizeObserver(measure).observe($("figure"));
 measure();
 requestAnimationFrame(frame);

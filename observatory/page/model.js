@@ -241,7 +241,7 @@ function fly(scene, flight) {
     Object.assign(flow, { since: flight.at, heard: 0, skipped: 0, drawn: 0 });
   }
   flow.heard += 1;
-  flow.credit = Math.min(1, flow.credit + flow.share);
+  flow.credit = Math.min(2, flow.credit + flow.share);
   if (flow.credit < 1 || flow.drawn > DOTS_A_SECOND) return false;
   flow.credit -= 1;
   flow.drawn += 1;
@@ -267,8 +267,7 @@ function leave(scene) {
   const guests = Object.values(scene.clients).filter((client) => !client.listed);
   guests.sort((a, b) => b.seen - a.seen);
   guests.forEach((client, i) => {
-    const isBusy = client.pipe || Object.keys(client.pending).length;
-    if (i >= GUESTS || at - client.seen > (isBusy ? GUEST_WAITS : GUEST_STAYS)) delete scene.clients[client.name];
+    if (i >= GUESTS || hasStayed(client, at)) delete scene.clients[client.name];
   });
 }
 
@@ -284,10 +283,17 @@ function newlyHeld(scene) {
   return lines;
 }
 
-/** Whether some poll would be found to be held by a tick at `at`. */
+/** Whether the mere passing of time has changed the scene by `at`. */
 export function isTickDue(scene, at) {
-  return Object.values(scene.clients).some((client) =>
-    Object.values(client.pending).some((asked) => !asked.held && isPoll(asked) && at - asked.at >= HELD_AFTER));
+  if (scene.refusals.length > 1 && scene.refusals[0].at + REFUSAL_STAYS < at) return true;
+  return Object.values(scene.clients).some((client) => hasStayed(client, at)
+    || Object.values(client.pending).some((asked) => !asked.held && isPoll(asked) && at - asked.at >= HELD_AFTER));
+}
+
+/** Whether a guest has been shown for long enough. */
+function hasStayed(client, at) {
+  const isBusy = client.pipe || Object.keys(client.pending).length;
+  return !client.listed && at - client.seen > (isBusy ? GUEST_WAITS : GUEST_STAYS);
 }
 
 /** The poll of this client that is held, if one is. */

@@ -36,11 +36,15 @@ export class Picture {
   resize(width, u) {
     this.width = Math.floor(width);
     this.u = u;
+    this.svg.style.fontSize = `${u}px`;
     this.key = "";
   }
 
-  /** Draws the scene as it is at `clock`; `isStill` draws ways in place of dots. */
-  draw(scene, clock, isStill) {
+  /**
+   * Draws the scene as it is at `clock`; `isStill` draws ways in place of dots, and
+   * `isStep` shows what happened last above all else.
+   */
+  draw(scene, clock, isStill, isStep) {
     if (!this.width || !scene.state) return;
     const key = [
       this.width,
@@ -53,7 +57,7 @@ export class Picture {
     this.drawClients(scene, clock);
     this.drawServers(scene);
     this.drawMiddle(scene);
-    this.drawFlights(scene, clock, isStill);
+    this.drawFlights(scene, clock, isStill, isStep);
     this.drawRefusals(scene, clock);
     this.drawMarks(scene, clock, isStill);
   }
@@ -161,7 +165,7 @@ export class Picture {
     }
   }
 
-  drawFlights(scene, clock, isStill) {
+  drawFlights(scene, clock, isStill, isStep) {
     const { plan } = this;
     this.dots.begin();
     this.routes.begin();
@@ -177,7 +181,8 @@ export class Picture {
         const node = this.routes.take();
         set(node, "d", flight.legs.map(path).join(""));
         set(node, "class", `route ${flight.fails ? "fails" : colour}`);
-        set(node, "opacity", Math.max(0.15, 1 - age / STILL_SHOWS).toFixed(2));
+        const isPast = isStep && flight.at < scene.at;
+        set(node, "opacity", isPast ? "0.12" : Math.max(0.15, 1 - age / STILL_SHOWS).toFixed(2));
         continue;
       }
       const share = (age / flight.lasts) * flight.legs.length;

@@ -25,7 +25,13 @@ export class Trace {
   push(entry) {
     const last = this.entries.at(-1)?.at ?? 0;
     this.entries.push({ ...entry, at: Math.max(entry.at, last) });
-    if (this.entries.length > KEPT) this.trim();
+    // A page that nobody looks at draws no frames, and keeps no more than others for that.
+    if (this.entries.length > KEPT) this.advance(Infinity, () => {});
+  }
+
+  /** Whether all that was heard has been applied. */
+  isCaughtUp() {
+    return this.applied - this.first === this.entries.length;
   }
 
   /** Applies what happened until `at`; calls `told` with each entry that has lines. */
@@ -50,6 +56,7 @@ export class Trace {
   sceneAfter(number) {
     const copy = this.copies.findLast((one) => one.after <= number) ?? this.copies[0];
     const scene = structuredClone(copy.scene);
+    // What is older than all that is kept is shown as the oldest.
     for (let i = copy.after; i < number; i += 1) apply(scene, this.entries[i - this.first]);
     return scene;
   }

@@ -10,7 +10,13 @@ use std::time::{Duration, Instant};
 use ch03_socket_polling::{
     connect_once, connect_one_by_one, handshake, hold_a_poll, is_session_unknown, poll_twice, talk,
 };
-use harness::{bench::Bench, binary::every_claim_holds, node::OfficialClient, transcript, wire};
+use harness::{
+    bench::Bench,
+    binary::every_claim_holds,
+    browser::{Browser, Page},
+    node::OfficialClient,
+    panel, transcript, wire,
+};
 use insta::assert_snapshot;
 use lab::{
     Client, Event, Socket, Transport,
@@ -247,4 +253,76 @@ async fn the_official_client_gets_connect_error_behind_round_robin_unless_it_use
     let options = json!({ "url": url, "transports": ["websocket"] }).to_string();
     let outcome = client.run(&["connect", &options]).await;
     assert_eq!(outcome["connected"], json!(true), "{outcome}");
+}
+
+/// A page of the server's, with the official client, which connects and writes.
+async fn browse(browser: &Browser, url: &str, options: &serde_json::Value) -> Page {
+    let page = browser.page().await;
+    // Any document of the server's will do: what counts is where it is from.
+    page.goto(&format!("{url}/socket.io/")).await;
+    page.js(&OfficialClient::script_for_browsers()).await;
+    page.js(&format!(
+        "heard = []; socket = io({options}); \
+         socket.on('message', (text) => heard.push(text)); \
+         socket.on('connect_error', (error) => refused = error.context.responseText); true"
+    ))
+    .await;
+    page
+}
+
+/// The article opens the browser's network panel three times.
+#[tokio::test]
+async fn a_browsers_network_panel_shows_the_three_settings() {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let (_bench, url) = alone().await;
+    let friend = Client::new("friend", &url);
+    let mut friend = Socket::connect(&friend, Transport::WebSocket, None)
+        .await
+        .unwrap();
+    let mut shown = String::new();
+    for (transports, ends_with, held_polls) in [
+        (json!(["polling"]), "polling", 1),
+        (json!(["websocket"]), "websocket", 0),
+        (json!(["polling", "websocket"]), "websocket", 0),
+    ] {
+        let page = browse(&browser, &url, &json!({ "transports": transports })).await;
+        page.wait_js(&format!(
+            "socket.connected && socket.io.engine.transport.name === '{ends_with}' \
+             && !socket.io.engine.upgrading"
+        ))
+        .await;
+        page.js("socket.emit('message', 'hello world'); true").await;
+        assert!(
+            friend
+                .hear("message", Duration::from_secs(5))
+                .await
+                .is_some()
+        );
+        friend.emit("message", &json!("hi")).unwrap();
+        page.wait_js("heard.length === 1").await;
+        let network = panel::network(&page, held_polls).await;
+        shown.push_str(&format!("── transports: {transports}\n{network}\n"));
+        assert_eq!(page.foreign(&[url.trim_start_matches("http://")]), [""; 0]);
+    }
+    assert_snapshot!(shown);
+}
+
+#[tokio::test]
+async fn a_browser_behind_round_robin_is_refused_unless_it_uses_websocket_alone() {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let mut bench = Bench::with_servers(CHAPTER, &[]).await;
+    let url = bench.nginx("03-websocket.conf").await;
+    for transports in [json!(["polling"]), json!(["polling", "websocket"])] {
+        let page = browse(&browser, &url, &json!({ "transports": transports })).await;
+        page.wait_js("window.refused").await;
+        let refused = page.js("refused").await;
+        assert_eq!(refused, r#"{"code":"1","message":"Session ID unknown"}"#);
+        assert_eq!(page.js("socket.connected").await, false);
+    }
+    let page = browse(&browser, &url, &json!({ "transports": ["websocket"] })).await;
+    page.wait_js("socket.connected").await;
 }

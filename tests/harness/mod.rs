@@ -7,6 +7,7 @@ pub(crate) mod bench;
 pub(crate) mod binary;
 pub(crate) mod browser;
 pub(crate) mod node;
+pub(crate) mod panel;
 pub(crate) mod redact;
 pub(crate) mod transcript;
 pub(crate) mod wire;

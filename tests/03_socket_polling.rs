@@ -255,19 +255,54 @@ async fn the_official_client_gets_connect_error_behind_round_robin_unless_it_use
     assert_eq!(outcome["connected"], json!(true), "{outcome}");
 }
 
-/// A page of the server's, with the official client, which connects and writes.
-async fn browse(browser: &Browser, url: &str, options: &serde_json::Value) -> Page {
+/// The chapter's page.
+async fn page_at(browser: &Browser, url: &str) -> Page {
     let page = browser.page().await;
-    // Any document of the server's will do: what counts is where it is from.
-    page.goto(&format!("{url}/socket.io/")).await;
-    page.js(&OfficialClient::script_for_browsers()).await;
-    page.js(&format!(
-        "heard = []; socket = io({options}); \
-         socket.on('message', (text) => heard.push(text)); \
-         socket.on('connect_error', (error) => refused = error.context.responseText); true"
+    page.goto(&format!("{url}/")).await;
+    page.wait_js("document.querySelector('[data-panel=default]')")
+        .await;
+    page
+}
+
+/// Waits until a panel of the page is `connected`, `refused`, ….
+async fn wait_status(page: &Page, panel: &str, status: &str) {
+    let status = format!("[data-panel={panel}] [data-status={status}]");
+    page.wait_js(&format!("document.querySelector('{status}')"))
+        .await;
+}
+
+/// The client of a panel connects and says `hello world`, and a friend answers `hi`.
+async fn talk_on_the_page(page: &Page, panel: &str, friend: &mut Socket) {
+    page.click(&format!("[data-panel={panel}] [data-act=connect]"))
+        .await;
+    wait_status(page, panel, "connected").await;
+    if panel == "default" {
+        page.wait_events("the upgrade", |events| {
+            events.iter().any(|event| {
+                event["method"] == "Network.webSocketFrameSent"
+                    && event["params"]["response"]["payloadData"] == "5"
+            })
+        })
+        .await;
+    }
+    page.click(&format!("[data-panel={panel}] [data-act=say]"))
+        .await;
+    page.type_text("hello world").await;
+    page.key("Enter").await;
+    let heard = friend.hear("message", Duration::from_secs(5)).await;
+    assert_eq!(heard.unwrap(), "hello world");
+    friend.emit("message", &json!("hi")).unwrap();
+    page.wait_js(&format!(
+        "document.querySelector('[data-panel={panel}] [data-heard] li')"
     ))
     .await;
-    page
+}
+
+async fn friend(url: &str) -> Socket {
+    let client = Client::new("friend", url);
+    Socket::connect(&client, Transport::WebSocket, None)
+        .await
+        .unwrap()
 }
 
 /// The article opens the browser's network panel three times.
@@ -277,52 +312,108 @@ async fn a_browsers_network_panel_shows_the_three_settings() {
         return;
     };
     let (_bench, url) = alone().await;
-    let friend = Client::new("friend", &url);
-    let mut friend = Socket::connect(&friend, Transport::WebSocket, None)
-        .await
-        .unwrap();
+    let mut friend = friend(&url).await;
     let mut shown = String::new();
-    for (transports, ends_with, held_polls) in [
-        (json!(["polling"]), "polling", 1),
-        (json!(["websocket"]), "websocket", 0),
-        (json!(["polling", "websocket"]), "websocket", 0),
+    for (panel, setting, held_polls) in [
+        ("polling", r#"["polling"]"#, 1),
+        ("websocket", r#"["websocket"]"#, 0),
+        ("default", "(the default)", 0),
     ] {
-        let page = browse(&browser, &url, &json!({ "transports": transports })).await;
-        page.wait_js(&format!(
-            "socket.connected && socket.io.engine.transport.name === '{ends_with}' \
-             && !socket.io.engine.upgrading"
-        ))
-        .await;
-        page.js("socket.emit('message', 'hello world'); true").await;
-        assert!(
-            friend
-                .hear("message", Duration::from_secs(5))
-                .await
-                .is_some()
-        );
-        friend.emit("message", &json!("hi")).unwrap();
-        page.wait_js("heard.length === 1").await;
+        let page = page_at(&browser, &url).await;
+        talk_on_the_page(&page, panel, &mut friend).await;
         let network = panel::network(&page, held_polls).await;
-        shown.push_str(&format!("── transports: {transports}\n{network}\n"));
-        assert_eq!(page.foreign(&[url.trim_start_matches("http://")]), [""; 0]);
+        shown.push_str(&format!("── transports: {setting}\n{network}\n"));
     }
     assert_snapshot!(shown);
 }
 
 #[tokio::test]
-async fn a_browser_behind_round_robin_is_refused_unless_it_uses_websocket_alone() {
+async fn the_page_says_who_is_refused_behind_round_robin_and_why() {
     let Some(browser) = Browser::find() else {
         return;
     };
     let mut bench = Bench::with_servers(CHAPTER, &[]).await;
     let url = bench.nginx("03-websocket.conf").await;
-    for transports in [json!(["polling"]), json!(["polling", "websocket"])] {
-        let page = browse(&browser, &url, &json!({ "transports": transports })).await;
-        page.wait_js("window.refused").await;
-        let refused = page.js("refused").await;
-        assert_eq!(refused, r#"{"code":"1","message":"Session ID unknown"}"#);
-        assert_eq!(page.js("socket.connected").await, false);
+    for panel in ["polling", "default"] {
+        let page = page_at(&browser, &url).await;
+        page.click(&format!("[data-panel={panel}] [data-act=connect]"))
+            .await;
+        wait_status(&page, panel, "refused").await;
+        let status = format!("document.querySelector('[data-panel={panel}] [data-status]')");
+        page.wait_js(&format!(
+            "{status}.textContent.includes('400 Session ID unknown')"
+        ))
+        .await;
     }
-    let page = browse(&browser, &url, &json!({ "transports": ["websocket"] })).await;
-    page.wait_js("socket.connected").await;
+    let page = page_at(&browser, &url).await;
+    page.click("[data-panel=websocket] [data-act=connect]")
+        .await;
+    wait_status(&page, "websocket", "connected").await;
+}
+
+#[tokio::test]
+async fn the_page_is_readable_for_everyone_and_asks_no_other_host() {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let (_bench, url) = alone().await;
+    let page = page_at(&browser, &url).await;
+    let mut friend = friend(&url).await;
+    for panel in ["polling", "websocket", "default"] {
+        talk_on_the_page(&page, panel, &mut friend).await;
+    }
+    for scheme in ["light", "dark"] {
+        page.media(scheme, true).await;
+        for width in [360, 1440] {
+            page.viewport(width, 900).await;
+            assert_eq!(page.axe().await, [""; 0], "{scheme}, {width} wide");
+            assert_eq!(
+                page.js("document.documentElement.scrollWidth").await,
+                width,
+                "nothing stands out at the side"
+            );
+        }
+    }
+    assert_eq!(page.complaints(), [""; 0]);
+    let host = url.trim_start_matches("http://");
+    assert_eq!(page.foreign(&[host]), [""; 0]);
+}
+
+#[tokio::test]
+async fn the_page_can_be_used_with_the_keyboard_alone() {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let (_bench, url) = alone().await;
+    let page = page_at(&browser, &url).await;
+    let mut friend = friend(&url).await;
+    tab_to(&page, "[data-panel=polling] [data-act=connect]").await;
+    page.key("Enter").await;
+    wait_status(&page, "polling", "connected").await;
+    tab_to(&page, "[data-panel=polling] [data-act=say]").await;
+    page.type_text("hello world").await;
+    page.key("Enter").await;
+    let heard = friend.hear("message", Duration::from_secs(5)).await;
+    assert_eq!(heard.unwrap(), "hello world");
+    tab_to(&page, "#pause").await;
+    page.key(" ").await;
+    page.wait_js("document.querySelector('#pause[aria-pressed=true]')")
+        .await;
+}
+
+/// Presses Tab until an element has the focus, and shows it.
+async fn tab_to(page: &Page, selector: &str) {
+    for _ in 0..40 {
+        page.key("Tab").await;
+        let focused = "document.activeElement";
+        let is_it = page.js(&format!("{focused}.matches('{selector}')")).await;
+        if is_it == true {
+            let outline = page
+                .js(&format!("getComputedStyle({focused}).outlineStyle"))
+                .await;
+            assert_eq!(outline, "solid", "the focus on {selector} is seen");
+            return;
+        }
+    }
+    panic!("no Tab leads to {selector}");
 }

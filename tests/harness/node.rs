@@ -29,12 +29,6 @@ impl OfficialClient {
         }
     }
 
-    /// The same client as one script for a page.
-    pub(crate) fn script_for_browsers() -> String {
-        let script = folder().join("node_modules/socket.io-client/dist/socket.io.min.js");
-        std::fs::read_to_string(script).expect("the client is there")
-    }
-
     /// Runs a command of `client.mjs`; what it says is one line of JSON.
     pub(crate) async fn run(&self, arguments: &[&str]) -> Value {
         let output = tokio::process::Command::new("node")

@@ -115,20 +115,39 @@ impl Panel {
     }
 
     fn text(&self) -> String {
-        let mut lines = Vec::new();
-        if let Some(first) = self.requests.first() {
-            let status = first.status.unwrap_or_default();
-            lines.push(format!(
-                "{} {}  → {status}  {}",
-                first.method, first.target, first.body
-            ));
-        }
-        let (upgrade, frames): (Vec<_>, Vec<_>) = self
-            .frames
-            .iter()
-            .partition(|(_, packet)| ["2probe", "3probe", "5"].contains(&packet.as_str()));
-        let polled = self.requests.iter().skip(1);
-        let polled = polled.flat_map(|request| {
+        let answered = |request: &Request| {
+            let status = request.status.unwrap_or_default();
+            let line = format!("GET {}  → {status}  {}", request.target, request.body);
+            line.trim_end().to_owned()
+        };
+        let websocket: Vec<_> = self.websocket.iter().map(answered).collect();
+        let lines: Vec<String> = if self.requests.is_empty() {
+            [websocket, listed("frame", self.packets())].concat()
+        } else {
+            let first = self.requests.first().map(answered);
+            let steps = self.frames.iter().filter(|(_, text)| is_step(text));
+            let steps = steps.map(|(is_sent, text)| (*is_sent, text.as_str()));
+            let mut packets = self.packets();
+            // What was sent first, each in its order.
+            packets.sort_by_key(|(is_sent, _)| !is_sent);
+            let held = self.under_way().into_iter();
+            [
+                first.into_iter().collect(),
+                listed("packet", packets),
+                websocket,
+                listed("frame", steps.collect()),
+                held.map(|method| format!("{method} (pending)")).collect(),
+            ]
+            .concat()
+        };
+        let lines = lines.iter().map(|line| format!("  browser     {line}\n"));
+        lines.collect()
+    }
+
+    /// Whether it was sent, and its text, of every packet that means something: no
+    /// heartbeat, and no step of an upgrade. The first request's answer stands for itself.
+    fn packets(&self) -> Vec<(bool, &str)> {
+        let polled = self.requests.iter().skip(1).flat_map(|request| {
             let is_sent = request.method == "POST";
             let payload = if is_sent {
                 &request.sent
@@ -137,41 +156,25 @@ impl Panel {
             };
             payload.split('\x1e').map(move |packet| (is_sent, packet))
         });
-        let framed = frames
-            .iter()
-            .map(|(is_sent, packet)| (*is_sent, packet.as_str()));
-        let is_meant = |(_, packet): &(bool, &str)| !["", "2", "3", "6"].contains(packet);
-        let mut packets: Vec<_> = polled.chain(framed).filter(is_meant).collect();
-        if !self.requests.is_empty() {
-            // What was sent first, each in its order.
-            packets.sort_by_key(|(is_sent, _)| !is_sent);
-        }
-        let listed = |name: &str, is_sent, packet: &str| {
-            let arrow = if is_sent { "→" } else { "←" };
-            format!("{name} {arrow} {packet}")
-        };
-        let packets = |name: &'static str| {
-            let packets = packets.clone().into_iter();
-            packets.map(move |(is_sent, packet)| listed(name, is_sent, packet))
-        };
-        let websocket = self.websocket.iter().map(|websocket| {
-            let status = websocket.status.unwrap_or_default();
-            format!("GET {}  → {status}", websocket.target)
-        });
-        if self.requests.is_empty() {
-            lines.extend(websocket);
-            lines.extend(packets("frame"));
-        } else {
-            lines.extend(packets("packet"));
-            lines.extend(websocket);
-            let upgrade = upgrade.iter();
-            lines.extend(upgrade.map(|(is_sent, packet)| listed("frame", *is_sent, packet)));
-        }
-        let held = self.under_way().into_iter();
-        lines.extend(held.map(|method| format!("{method} (pending)")));
-        let lines = lines.iter().map(|line| format!("  browser     {line}\n"));
-        lines.collect()
+        let frames = self.frames.iter();
+        polled
+            .chain(frames.map(|(is_sent, text)| (*is_sent, text.as_str())))
+            .filter(|(_, packet)| !["", "2", "3", "6"].contains(packet) && !is_step(packet))
+            .collect()
     }
+}
+
+/// How a client tries a WebSocket, and moves over to it.
+fn is_step(packet: &str) -> bool {
+    ["2probe", "3probe", "5"].contains(&packet)
+}
+
+fn listed(name: &str, packets: Vec<(bool, &str)>) -> Vec<String> {
+    let line = |(is_sent, packet)| {
+        let arrow = if is_sent { "→" } else { "←" };
+        format!("{name} {arrow} {packet}")
+    };
+    packets.into_iter().map(line).collect()
 }
 
 /// A URL without its host, and without the mark that keeps caches from answering.

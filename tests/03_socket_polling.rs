@@ -10,7 +10,13 @@ use std::time::{Duration, Instant};
 use ch03_socket_polling::{
     connect_once, connect_one_by_one, handshake, hold_a_poll, is_session_unknown, poll_twice, talk,
 };
-use harness::{bench::Bench, binary::every_claim_holds, node::OfficialClient, transcript, wire};
+use harness::{
+    bench::Bench,
+    binary::every_claim_holds,
+    browser::{Browser, Page},
+    node::OfficialClient,
+    panel, transcript, wire,
+};
 use insta::assert_snapshot;
 use lab::{
     Client, Event, Socket, Transport,
@@ -247,4 +253,167 @@ async fn the_official_client_gets_connect_error_behind_round_robin_unless_it_use
     let options = json!({ "url": url, "transports": ["websocket"] }).to_string();
     let outcome = client.run(&["connect", &options]).await;
     assert_eq!(outcome["connected"], json!(true), "{outcome}");
+}
+
+/// The chapter's page.
+async fn page_at(browser: &Browser, url: &str) -> Page {
+    let page = browser.page().await;
+    page.goto(&format!("{url}/")).await;
+    page.wait_js("document.querySelector('[data-panel=default]')")
+        .await;
+    page
+}
+
+/// Waits until a panel of the page is `connected`, `refused`, ….
+async fn wait_status(page: &Page, panel: &str, status: &str) {
+    let status = format!("[data-panel={panel}] [data-status={status}]");
+    page.wait_js(&format!("document.querySelector('{status}')"))
+        .await;
+}
+
+/// The client of a panel connects and says `hello world`, and a friend answers `hi`.
+async fn talk_on_the_page(page: &Page, panel: &str, friend: &mut Socket) {
+    page.click(&format!("[data-panel={panel}] [data-act=connect]"))
+        .await;
+    wait_status(page, panel, "connected").await;
+    if panel == "default" {
+        page.wait_events("the upgrade", |events| {
+            events.iter().any(|event| {
+                event["method"] == "Network.webSocketFrameSent"
+                    && event["params"]["response"]["payloadData"] == "5"
+            })
+        })
+        .await;
+    }
+    page.click(&format!("[data-panel={panel}] [data-act=say]"))
+        .await;
+    page.type_text("hello world").await;
+    page.key("Enter").await;
+    let heard = friend.hear("message", Duration::from_secs(5)).await;
+    assert_eq!(heard.unwrap(), "hello world");
+    friend.emit("message", &json!("hi")).unwrap();
+    page.wait_js(&format!(
+        "document.querySelector('[data-panel={panel}] [data-heard] li')"
+    ))
+    .await;
+}
+
+async fn friend(url: &str) -> Socket {
+    let client = Client::new("friend", url);
+    Socket::connect(&client, Transport::WebSocket, None)
+        .await
+        .unwrap()
+}
+
+/// The article opens the browser's network panel three times.
+#[tokio::test]
+async fn a_browsers_network_panel_shows_the_three_settings() {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let (_bench, url) = alone().await;
+    let mut friend = friend(&url).await;
+    let mut shown = String::new();
+    for (panel, setting, held_polls) in [
+        ("polling", r#"["polling"]"#, 1),
+        ("websocket", r#"["websocket"]"#, 0),
+        ("default", "(the default)", 0),
+    ] {
+        let page = page_at(&browser, &url).await;
+        talk_on_the_page(&page, panel, &mut friend).await;
+        let network = panel::network(&page, held_polls).await;
+        shown.push_str(&format!("── transports: {setting}\n{network}\n"));
+    }
+    assert_snapshot!(shown);
+}
+
+#[tokio::test]
+async fn the_page_says_who_is_refused_behind_round_robin_and_why() {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let mut bench = Bench::with_servers(CHAPTER, &[]).await;
+    let url = bench.nginx("03-websocket.conf").await;
+    for panel in ["polling", "default"] {
+        let page = page_at(&browser, &url).await;
+        page.click(&format!("[data-panel={panel}] [data-act=connect]"))
+            .await;
+        wait_status(&page, panel, "refused").await;
+        let status = format!("document.querySelector('[data-panel={panel}] [data-status]')");
+        page.wait_js(&format!(
+            "{status}.textContent.includes('400 Session ID unknown')"
+        ))
+        .await;
+    }
+    let page = page_at(&browser, &url).await;
+    page.click("[data-panel=websocket] [data-act=connect]")
+        .await;
+    wait_status(&page, "websocket", "connected").await;
+}
+
+#[tokio::test]
+async fn the_page_is_readable_for_everyone_and_asks_no_other_host() {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let (_bench, url) = alone().await;
+    let page = page_at(&browser, &url).await;
+    let mut friend = friend(&url).await;
+    for panel in ["polling", "websocket", "default"] {
+        talk_on_the_page(&page, panel, &mut friend).await;
+    }
+    for scheme in ["light", "dark"] {
+        page.media(scheme, true).await;
+        for width in [360, 1440] {
+            page.viewport(width, 900).await;
+            assert_eq!(page.axe().await, [""; 0], "{scheme}, {width} wide");
+            assert_eq!(
+                page.js("document.documentElement.scrollWidth").await,
+                width,
+                "nothing stands out at the side"
+            );
+        }
+    }
+    assert_eq!(page.complaints(), [""; 0]);
+    let host = url.trim_start_matches("http://");
+    assert_eq!(page.foreign(&[host]), [""; 0]);
+}
+
+#[tokio::test]
+async fn the_page_can_be_used_with_the_keyboard_alone() {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let (_bench, url) = alone().await;
+    let page = page_at(&browser, &url).await;
+    let mut friend = friend(&url).await;
+    tab_to(&page, "[data-panel=polling] [data-act=connect]").await;
+    page.key("Enter").await;
+    wait_status(&page, "polling", "connected").await;
+    tab_to(&page, "[data-panel=polling] [data-act=say]").await;
+    page.type_text("hello world").await;
+    page.key("Enter").await;
+    let heard = friend.hear("message", Duration::from_secs(5)).await;
+    assert_eq!(heard.unwrap(), "hello world");
+    tab_to(&page, "#pause").await;
+    page.key(" ").await;
+    page.wait_js("document.querySelector('#pause[aria-pressed=true]')")
+        .await;
+}
+
+/// Presses Tab until an element has the focus, and shows it.
+async fn tab_to(page: &Page, selector: &str) {
+    for _ in 0..40 {
+        page.key("Tab").await;
+        let focused = "document.activeElement";
+        let is_it = page.js(&format!("{focused}.matches('{selector}')")).await;
+        if is_it == true {
+            let outline = page
+                .js(&format!("getComputedStyle({focused}).outlineStyle"))
+                .await;
+            assert_eq!(outline, "solid", "the focus on {selector} is seen");
+            return;
+        }
+    }
+    panic!("no Tab leads to {selector}");
 }

@@ -9,6 +9,7 @@ pub(crate) mod browser;
 pub(crate) mod node;
 pub(crate) mod observatory;
 pub(crate) mod pictures;
+pub(crate) mod panel;
 pub(crate) mod redact;
 pub(crate) mod transcript;
 pub(crate) mod wire;

@@ -3,6 +3,8 @@
 //! [`app`] is the server; chapter 4 uses it as it is. The experiments take the URL of
 //! what stands, a server alone or nginx in front of three, and do what a client does.
 
+mod page;
+
 use std::{net::SocketAddr, time::Duration};
 
 use axum::Router;
@@ -22,13 +24,14 @@ use tokio::{
 };
 
 /// The server: it says who has connected, and passes a `message` on to everyone else.
+/// At `/` is a page of clients to try it with.
 pub fn app() -> (Router, SocketIo) {
     let (layer, io) = SocketIo::new_layer();
     io.ns("/", async |socket: SocketRef| {
         log(format!("{} connected", socket.id));
         socket.on("message", pass_on);
     });
-    (Router::new().layer(layer), io)
+    (page::routes().layer(layer), io)
 }
 
 async fn pass_on(socket: SocketRef, Data(text): Data<String>) {

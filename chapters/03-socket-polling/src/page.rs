@@ -1,0 +1,29 @@
+//! The page at `/`: three clients of this server, and what they send, as it happens.
+//!
+//! Its files are in `page/`; what goes over the wire is recorded by `recorder.js`.
+
+use axum::{Router, response::Response, routing::get};
+use pages::{css, javascript};
+
+/// The page and its files.
+pub(crate) fn routes() -> Router {
+    Router::new()
+        .route("/", get(index))
+        .route("/page.css", get(css(include_str!("../page/page.css"))))
+        .route("/recorder.js", script(include_str!("../page/recorder.js")))
+        .route("/page.js", script(include_str!("../page/page.js")))
+        .route("/panel.js", script(include_str!("../page/panel.js")))
+        .route("/network.js", script(include_str!("../page/network.js")))
+        .route("/sequence.js", script(include_str!("../page/sequence.js")))
+        .route("/packets.js", script(include_str!("../page/packets.js")))
+        .route("/elements.js", script(include_str!("../page/elements.js")))
+        .merge(pages::routes())
+}
+
+fn script(text: &'static str) -> axum::routing::MethodRouter {
+    get(javascript(text))
+}
+
+async fn index() -> Response {
+    pages::page(include_str!("../page/index.html")).await
+}

@@ -15,6 +15,7 @@ use harness::{
     binary::every_claim_holds,
     browser::{Browser, Page},
     node::OfficialClient,
+    observatory::Observatory,
     panel, transcript, wire,
 };
 use insta::assert_snapshot;
@@ -442,4 +443,17 @@ async fn tab_to(page: &Page, selector: &str) {
         }
     }
     panic!("no Tab leads to {selector}");
+}
+
+#[test]
+fn each_question_of_the_page_is_answered_by_what_happens() {
+    let observatory = Observatory::of(CHAPTER);
+    let [nobody, spread] = [0, 3];
+    assert_eq!(
+        observatory.answers(2),
+        [
+            (nobody, "0 of 9 connected".to_owned()),
+            (spread, "9 of 9 connected: A 3, B 3, C 3".to_owned()),
+        ]
+    );
 }

@@ -27,7 +27,11 @@ export function panel({ name, title, options, says }) {
       show("connected", `connected as ${socket.id.slice(0, 6)}…`);
     });
     socket.on("connect_error", trouble);
-    socket.on("disconnect", trouble);
+    socket.on("disconnect", (reason) => {
+      // Said, too, when an attempt ends before the client was connected.
+      if (view.status.dataset.status !== "connected") trouble(reason);
+      else if (socket) show("connecting", `the connection was lost: ${reason}`);
+    });
     socket.on("message", hear);
     show("connecting", "connecting");
   }
@@ -64,6 +68,9 @@ export function panel({ name, title, options, says }) {
   }
 
   function explain(opened, failed) {
+    if (!failed.received.includes("Session ID unknown")) {
+      return failed.upstream ? ["nginx asked ", server(failed.upstream), "."] : [];
+    }
     const why = "A session lives in the memory of the server that opened it. ";
     if (!failed.upstream || !opened?.upstream) {
       return [why, "The server that was asked does not know this one."];

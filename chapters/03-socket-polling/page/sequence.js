@@ -77,7 +77,8 @@ function held(shown, y, height) {
     const bottom = request.until ? y(last) : height;
     const kind = request.kind === "websocket" ? "open" : request.state === "failed" ? "held failed" : "held";
     // Side by side, for while a client moves from one to the other both are open.
-    const x = request.kind === "websocket" ? SERVER + 10 : SERVER;
+    const beside = request.kind === "websocket" && shown.some((arrow) => arrow.request.kind === "xhr");
+    const x = beside ? SERVER + 10 : SERVER;
     return line(x, top, x, bottom, request.until ? kind : `${kind} pending`);
   });
 }

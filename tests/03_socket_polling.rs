@@ -22,6 +22,7 @@ use lab::{
     Client, Event, Socket, Transport,
     client::{Packet, WebSocket},
 };
+use regex::Regex;
 use serde_json::json;
 
 const CHAPTER: &str = env!("CARGO_BIN_EXE_ch03-socket-polling");
@@ -62,6 +63,31 @@ async fn alone() -> (Bench, String) {
     bench.stage.start_servers(1, &[]).await.unwrap();
     let url = bench.stage.server_url('A').unwrap();
     (bench, url)
+}
+
+#[tokio::test]
+async fn the_page_comes_with_every_file_that_it_names() {
+    let (_bench, url) = alone().await;
+    let client = Client::new("you", &url);
+    let named = Regex::new(r#"(?:src=|href=|from )"(?:\./)?([\w.]+)""#).unwrap();
+    let mut files = vec![String::new()];
+    for next in 0.. {
+        let Some(file) = files.get(next) else { break };
+        let answer = client.get_once(&format!("/{file}")).await.unwrap();
+        assert_eq!(answer.status, 200, "/{file}");
+        for name in named.captures_iter(&answer.body) {
+            if !files.iter().any(|known| known == &name[1]) {
+                files.push(name[1].to_owned());
+            }
+        }
+    }
+    let order = ["recorder.js", "socket.io", "page.js"];
+    let page = client.get_once("/").await.unwrap().body;
+    assert!(
+        order.map(|script| page.find(script)).is_sorted(),
+        "the recorder stands before the client: {page}"
+    );
+    assert!(files.iter().any(|file| file == "packets.js"), "{files:?}");
 }
 
 #[tokio::test]

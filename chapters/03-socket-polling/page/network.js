@@ -137,8 +137,9 @@ export function nameOf({ kind, method, session }) {
   return session ? "GET, poll" : "GET, handshake";
 }
 
-function spoken({ method, sent, received }) {
-  return method === "POST" && sent ? `${inShort(sent)} → ${inShort(received)}` : inShort(received);
+function spoken({ method, sent, received, upstream }) {
+  const answer = [inShort(received), upstream].filter(Boolean).join(" from ");
+  return method === "POST" && sent ? `${inShort(sent)} → ${answer}` : answer;
 }
 
 function detailsOf(request) {

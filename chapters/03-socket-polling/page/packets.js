@@ -80,7 +80,7 @@ function opened(text) {
 }
 
 function refusal(text) {
-  return parsed(text)?.message;
+  return text.startsWith("<") ? "(an HTML page)" : parsed(text)?.message;
 }
 
 function parsed(text) {

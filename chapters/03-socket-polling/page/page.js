@@ -67,6 +67,7 @@ function draw() {
   });
 }
 
+draw();
 recorder.addEventListener("change", draw);
 find("only").addEventListener("change", draw);
 find("log").addEventListener("toggle", draw);

@@ -9,22 +9,29 @@ const HEARD = 50;
 export function panel({ name, title, options, says }) {
   const view = build(name, title, options, says);
   let socket = null;
-  let refused = 0;
+  let tries = 0;
 
   // The request that a client sends first has no session ID yet: this says whose it is.
   // A client that tries again says so just before.
-  const mine = () => (window.recorder.panel = name);
+  const mine = () => {
+    window.recorder.panel = name;
+    tries += 1;
+  };
 
   function connect() {
     mine();
     socket = window.io({ ...options, forceNew: true });
     socket.io.on("reconnect_attempt", mine);
     socket.on("connect", () => {
-      refused = 0;
+      tries = 0;
       show("connected", `connected as ${socket.id.slice(0, 6)}…`);
     });
     socket.on("connect_error", trouble);
-    socket.on("disconnect", trouble);
+    socket.on("disconnect", (reason) => {
+      // Said, too, when an attempt ends before the client was connected.
+      if (view.status.dataset.status !== "connected") trouble(reason);
+      else if (socket) show("connecting", `the connection was lost: ${reason}`);
+    });
     socket.on("message", hear);
     show("connecting", "connecting");
   }
@@ -32,43 +39,52 @@ export function panel({ name, title, options, says }) {
   function disconnect() {
     const ended = socket;
     socket = null;
-    refused = 0;
+    tries = 0;
     ended?.disconnect();
     show("idle", "not connected");
   }
 
   function trouble(reason) {
     if (!socket) return;
-    const failed = window.recorder.requests.findLast(
-      (request) => request.panel === name && request.state === "failed",
-    );
-    const why = failed?.status
-      ? `${failed.status} ${packets(failed.received)[0]?.name ?? ""}`
-      : (reason.message ?? reason);
-    refused += 1;
-    show("refused", `refused: ${why}`, explain(failed));
-    view.tries.textContent = `refused ${refused === 1 ? "once" : `${refused} times`}; the client tries again by itself`;
+    const { opened, failed } = lastTry();
+    if (failed) {
+      const why = packets(failed.received)[0]?.name ?? "";
+      show("refused", `refused: ${failed.status} ${why}`, explain(opened, failed));
+    } else {
+      show("refused", `refused: ${reason.message ?? reason}`, ["No server answered as it should."]);
+    }
+    const count = tries === 1 ? "1 attempt" : `${Math.max(tries, 1)} attempts`;
+    view.tries.textContent = `${count} so far; the client tries again by itself`;
   }
 
-  function explain(failed) {
-    if (!failed?.status) return ["No answer that the client could use."];
-    const opened = window.recorder.requests.findLast(
-      ({ panel, n, session, status, kind }) =>
-        panel === name && n < failed.n && !session && status === 200 && kind === "xhr",
+  // The request that opened the last session, and the first after it that was refused.
+  function lastTry() {
+    const ours = window.recorder.requests.filter(({ panel }) => panel === name);
+    const opened = ours.findLast(
+      ({ kind, session, status }) => kind === "xhr" && !session && status === 200,
     );
-    const parts = ["A session lives in the memory of the server that opened it. "];
-    if (!failed.upstream || !opened?.upstream) {
-      return [...parts, "The server that was asked does not know this one."];
+    const failed = ours.find(({ n, status }) => status >= 400 && n > (opened?.n ?? 0));
+    return { opened, failed };
+  }
+
+  function explain(opened, failed) {
+    if (!failed.received.includes("Session ID unknown")) {
+      return failed.upstream ? ["nginx asked ", server(failed.upstream), "."] : [];
     }
-    return opened.upstream === failed.upstream
-      ? [...parts, server(failed.upstream), " opened this one and has given it up."]
-      : [
-          ...parts,
-          server(opened.upstream),
-          " opened this one; nginx sent the next request to ",
-          server(failed.upstream),
-          ", which has never heard of it.",
-        ];
+    const why = "A session lives in the memory of the server that opened it. ";
+    if (!failed.upstream || !opened?.upstream) {
+      return [why, "The server that was asked does not know this one."];
+    }
+    if (opened.upstream === failed.upstream) {
+      return [why, server(failed.upstream), " opened this one and has given it up."];
+    }
+    return [
+      why,
+      server(opened.upstream),
+      " opened this one; nginx sent a later request to ",
+      server(failed.upstream),
+      ", which has never heard of it.",
+    ];
   }
 
   function show(status, text, why = []) {

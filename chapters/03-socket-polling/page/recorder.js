@@ -43,9 +43,17 @@
       why: "",
     };
     recorder.requests.push(request);
-    while (recorder.requests.length > KEPT) recorder.requests.shift();
+    forget();
     changed(request);
     return request;
+  }
+
+  // The oldest goes first, but what is still open stays: there are a few of those at most.
+  function forget() {
+    while (recorder.requests.length > KEPT) {
+      const over = recorder.requests.findIndex(({ state }) => state !== "pending");
+      recorder.requests.splice(Math.max(over, 0), 1);
+    }
   }
 
   function changed(request) {

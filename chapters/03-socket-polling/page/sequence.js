@@ -5,9 +5,9 @@ import { nameOf } from "./network.js";
 import { inShort } from "./packets.js";
 
 const STEPS = 16;
-const [WIDTH, CLIENT, SERVER, TOP, STEP] = [360, 24, 336, 34, 30];
+const [WIDTH, CLIENT, SERVER, TOP, STEP] = [360, 14, 336, 34, 30];
 
-/** Arrows of a panel in order: `{ at, up, text, request }`, `up` from client to server. */
+/** Arrows of a panel in order. `up` is from client to server; null if nothing was sent. */
 function arrows(panel) {
   const all = [];
   for (const request of window.recorder.requests) {
@@ -18,10 +18,12 @@ function arrows(panel) {
     if (request.opened) add(request.opened, false, "101 Switching Protocols");
     for (const { at, sent, text } of request.frames) add(at, sent, inShort(text));
     if (request.until && request.kind === "xhr" && request.status) {
-      const text = `${request.status} ${inShort(request.received)}`;
+      // Behind nginx, a server is known by its port.
+      const port = request.upstream ? `, from :${request.upstream.split(":").pop()}` : "";
+      const text = `${request.status} ${inShort(request.received)}${port}`;
       add(request.until, false, text, request.state === "failed");
     } else if (request.until) {
-      add(request.until, true, request.why, request.state === "failed");
+      add(request.until, null, request.why, request.state === "failed");
     }
   }
   return all.sort((a, b) => a.at - b.at);
@@ -29,7 +31,7 @@ function arrows(panel) {
 
 /** The diagram of a panel. */
 export function sequence(name, title) {
-  const picture = drawn("svg", { role: "img" });
+  const picture = drawn("svg", { role: "img", "aria-label": `${title}: nothing yet` });
   const nothing = element("p", { class: "nothing" }, "Nothing yet.");
   const figure = element("figure", { "data-sequence": name }, element("figcaption", {}, title), picture, nothing);
 
@@ -43,8 +45,8 @@ export function sequence(name, title) {
     picture.setAttribute("viewBox", `0 0 ${WIDTH} ${height}`);
     picture.setAttribute("aria-label", `${title}: the last ${shown.length} of ${all.length} steps; the table below has them as text`);
     picture.replaceChildren(
-      drawn("text", { x: CLIENT - 20, y: 14, class: "end" }, "client"),
-      drawn("text", { x: SERVER + 20, y: 14, class: "end right" }, "server"),
+      drawn("text", { x: 0, y: 14, class: "end" }, "client"),
+      drawn("text", { x: WIDTH, y: 14, class: "end right" }, "server"),
       ...(all.length > shown.length
         ? [drawn("text", { x: WIDTH / 2, y: 14, class: "middle" }, `${all.length - shown.length} before`)]
         : []),
@@ -74,17 +76,26 @@ function held(shown, y, height) {
     const top = began ? y(first) : 24;
     const bottom = request.until ? y(last) : height;
     const kind = request.kind === "websocket" ? "open" : request.state === "failed" ? "held failed" : "held";
-    return line(SERVER, top, SERVER, bottom, request.until ? kind : `${kind} pending`);
+    // Side by side, for while a client moves from one to the other both are open.
+    const beside = request.kind === "websocket" && shown.some((arrow) => arrow.request.kind === "xhr");
+    const x = beside ? SERVER + 10 : SERVER;
+    return line(x, top, x, bottom, request.until ? kind : `${kind} pending`);
   });
 }
 
 function arrowAt({ up, text, failed, request }, y) {
+  const label = drawn(
+    "text",
+    { x: (CLIENT + SERVER) / 2, y: y - 6, class: `middle${failed ? " failed" : ""}` },
+    shortened(text),
+  );
+  if (up === null) return [label];
   const [from, to, back] = up ? [CLIENT, SERVER - 5, -7] : [SERVER - 5, CLIENT + 1, 7];
   const kind = `arrow${failed ? " failed" : ""}${request.kind === "websocket" ? " frame" : ""}`;
   return [
     line(from, y, to, y, kind),
     drawn("path", { d: `M${to} ${y} l${back} -4 v8 z`, class: `tip${failed ? " failed" : ""}` }),
-    drawn("text", { x: (CLIENT + SERVER) / 2, y: y - 6, class: `middle${failed ? " failed" : ""}` }, shortened(text)),
+    label,
   ];
 }
 
@@ -108,7 +119,7 @@ export function log(details, titles) {
           {},
           element("td", {}, `${(at / 1000).toFixed(2)} s`),
           element("td", {}, titles[request.panel] ?? ""),
-          element("td", {}, up ? "client" : "server"),
+          element("td", {}, up === null ? "" : up ? "client" : "server"),
           element("td", {}, text),
         ),
       );

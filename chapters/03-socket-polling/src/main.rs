@@ -43,7 +43,10 @@ async fn lesson(stage: &mut Stage) -> Result<()> {
 
     let url = stage.nginx_url()?;
     stage.try_by_hand(format!(
-        "A session of your own, and three questions about it. Who knows it?\n\n  \
+        "A page of three clients, one for each setting of transports, and what they send:\n\n  \
+         {url}/      through nginx\n  \
+         {alone}/      server A alone\n\n\
+         A session of your own, and three questions about it. Who knows it?\n\n  \
          S='{url}/socket.io/?EIO=4&transport=polling'\n  \
          SID=$(curl -s \"$S\" | grep -o '\"sid\":\"[^\"]*' | cut -d'\"' -f4)\n  \
          for i in 1 2 3; do curl -s -m 1 \"$S&sid=$SID\"; echo; done\n\n\

@@ -37,7 +37,7 @@ async fn lesson(stage: &mut Stage) -> Result<()> {
     let port = stage.server_addresses()[0].port();
     stage.try_by_hand(format!(
         "Who are you, and which server is yours? X-Upstream says it:\n\n  \
-         curl -i -H 'X-Forwarded-For: 10.0.1.1' {url}/\n\n\
+         curl -sI -H 'X-Forwarded-For: 10.0.1.1' {url}/\n\n\
          The same with 10.0.1.2, 10.0.2.1, 10.0.3.1. Then kill a server, and start it:\n\n  \
          kill -9 {pid}                               server A\n  \
          PORT={port} cargo run -p ch04-ip-hash"

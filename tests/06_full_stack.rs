@@ -295,6 +295,29 @@ async fn heard(page: &Page) -> serde_json::Value {
     .await
 }
 
+/// So that what the tests of the pages do not see is not there.
+#[tokio::test]
+async fn a_page_with_every_fault_is_found_out() {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let page = browser.page().await;
+    page.goto(
+        "data:text/html,<img src=http://example.com/x.png><script>console.error(1); throw 2</script>",
+    )
+    .await;
+    assert_eq!(page.foreign(&["127.0.0.1"]), ["http://example.com/x.png"]);
+    page.wait_events("what is logged, what is thrown, what did not load", |_| {
+        page.complaints().len() == 3
+    })
+    .await;
+    let found = page.axe().await;
+    assert!(
+        found.iter().any(|fault| fault.contains("image-alt")),
+        "{found:?}"
+    );
+}
+
 #[tokio::test]
 async fn in_a_browser_a_message_crosses_servers_with_the_adapter_and_not_without() {
     let Some(browser) = Browser::find() else {

@@ -433,8 +433,10 @@ impl Page {
                 _ => None,
             });
         urls.filter(|url| {
-            // `data:` and `blob:` have no host.
-            let rest = url.split_once("://").map(|(_, rest)| rest);
+            // `data:` and `blob:` have no host, though their text may name one.
+            let rest = ["http://", "https://", "ws://", "wss://"]
+                .iter()
+                .find_map(|scheme| url.strip_prefix(scheme));
             let host = rest.and_then(|rest| rest.split(['/', '?']).next());
             host.is_some_and(|host| !hosts.contains(&host))
         })

@@ -323,7 +323,9 @@ fn every_environment_variable_is_one_that_the_code_reads() {
         .flat_map(|folder| sources(&root().join(folder)))
         .map(|(_path, text)| text)
         .collect();
-    code.push_str(&Page::read(&root(), "tests/harness/bench.rs").text);
+    for harness in ["bench", "browser"] {
+        code.push_str(&Page::read(&root(), &format!("tests/harness/{harness}.rs")).text);
+    }
     let mut wrong = Wrong::default();
     for page in readmes() {
         for name in variables(&page) {

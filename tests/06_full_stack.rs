@@ -370,6 +370,24 @@ async fn through_nginx_the_page_names_the_server_that_holds_its_connection() {
     assert_eq!(named, format!("PID {pid} on port {}", address.port()));
 }
 
+/// Where a proxy gives a page a path of its own, the page asks for everything below it.
+#[tokio::test]
+async fn the_page_works_below_a_prefix_too() {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let mut bench = Bench::with_servers(CHAPTER, &[("ADAPTER", "off")]).await;
+    let url = bench
+        .nginx_with("06-full-stack.conf", |config| {
+            config
+                .replace("location / {", "location /chat/ {")
+                .replace("proxy_pass http://nodes;", "proxy_pass http://nodes/;")
+        })
+        .await;
+    let page = chat(&browser, &format!("{url}/chat"), "alice").await;
+    assert_eq!(page.complaints(), [""; 0]);
+}
+
 #[tokio::test]
 async fn side_by_side_alice_and_bob_are_on_two_servers() {
     let Some(browser) = Browser::find() else {

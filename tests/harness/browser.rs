@@ -153,8 +153,11 @@ impl Browser {
 
 /// `CHROMIUM`, or the first of its usual names on `PATH`.
 fn program() -> Result<PathBuf, String> {
-    if let Some(program) = env::var_os("CHROMIUM") {
-        return Ok(PathBuf::from(program));
+    if let Some(program) = env::var_os("CHROMIUM").map(PathBuf::from) {
+        let is_there = program.is_file();
+        return is_there
+            .then_some(program)
+            .ok_or_else(|| "CHROMIUM names no file".to_owned());
     }
     let path = env::var_os("PATH").unwrap_or_default();
     ["chromium", "chromium-browser", "google-chrome"]

@@ -16,7 +16,7 @@ use harness::{
     browser::{Browser, Page},
     node::OfficialClient,
     observatory::Observatory,
-    panel, transcript, wire,
+    panel, pictures, transcript, wire,
 };
 use insta::assert_snapshot;
 use lab::{
@@ -456,4 +456,33 @@ fn each_question_of_the_page_is_answered_by_what_happens() {
             (spread, "9 of 9 connected: A 3, B 3, C 3".to_owned()),
         ]
     );
+}
+
+const PICTURE: (&str, &str) = ("03-page", "chapters/03-socket-polling/page");
+
+#[test]
+fn the_picture_in_the_readme_shows_the_page_as_it_is() {
+    let (name, page) = PICTURE;
+    assert!(
+        pictures::is_current(name, page),
+        "the page has changed: cargo test -p ch03-socket-polling -- --ignored picture"
+    );
+}
+
+#[tokio::test]
+#[ignore = "takes the picture in the README"]
+async fn picture() {
+    let browser = Browser::find().expect("a browser");
+    let (_bench, url) = alone().await;
+    let page = page_at(&browser, &url).await;
+    page.viewport(1280, 2100).await;
+    let mut friend = friend(&url).await;
+    for panel in ["polling", "websocket"] {
+        page.click(&format!("[data-panel={panel}] [data-act=connect]"))
+            .await;
+        wait_status(&page, panel, "connected").await;
+        talk_on_the_page(&page, panel, &mut friend).await;
+    }
+    let (name, folder) = PICTURE;
+    pictures::take(&page, name, folder).await;
 }

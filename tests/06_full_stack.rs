@@ -16,7 +16,7 @@ use harness::{
     browser::{Browser, Page},
     node::OfficialClient,
     observatory::{Observatory, choose},
-    transcript,
+    pictures, transcript,
 };
 use insta::assert_snapshot;
 use lab::{Client, Transport};
@@ -592,4 +592,45 @@ async fn in_the_observatory_redis_dies_and_messages_cross_again_when_it_is_back(
     page.wait_js("document.querySelector('#ledger [data-figure=delivered]').textContent === '1'")
         .await;
     assert_eq!(page.complaints(), [""; 0]);
+}
+
+const PICTURE: (&str, &str) = ("06-chat", "chapters/06-full-stack/page");
+
+#[test]
+fn the_picture_in_the_readme_shows_the_page_as_it_is() {
+    let (name, page) = PICTURE;
+    assert!(
+        pictures::is_current(name, page),
+        "the page has changed: cargo test -p ch06-full-stack -- --ignored picture"
+    );
+}
+
+#[tokio::test]
+#[ignore = "takes the picture in the README"]
+async fn picture() {
+    let browser = Browser::find().expect("a browser");
+    let (bench, _) = full_stack().await;
+    let [a, b] = ['A', 'B'].map(|letter| bench.stage.server_url(letter).unwrap());
+    let page = browser.page().await;
+    page.viewport(1440, 800).await;
+    page.goto(&format!("{a}/pair?bob={b}")).await;
+    for frame in [&a, &b] {
+        page.wait_js_in(frame, CONNECTED).await;
+    }
+    for (from, to, text) in [(&a, &b, "hi"), (&b, &a, "hello")] {
+        page.js_in(
+            from,
+            &format!("document.querySelector('#text').value = '{text}'"),
+        )
+        .await;
+        page.js_in(from, "document.querySelector('#say').requestSubmit()")
+            .await;
+        page.wait_js_in(
+            to,
+            &format!("document.querySelector('#heard').innerText.includes('{text}')"),
+        )
+        .await;
+    }
+    let (name, folder) = PICTURE;
+    pictures::take(&page, name, folder).await;
 }

@@ -406,6 +406,24 @@ async fn the_page_is_readable_for_everyone_and_asks_no_other_host() {
     assert_eq!(page.foreign(&[host]), [""; 0]);
 }
 
+/// Without npm the page has it from the CDN, and lets in nothing else.
+#[tokio::test]
+async fn the_client_from_npm_is_the_one_that_the_cdn_must_have() {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let (_bench, url) = alone().await;
+    let page = page_at(&browser, &url).await;
+    let hash = page
+        .js(
+            "fetch('socket.io.min.js').then((file) => file.arrayBuffer()) \
+             .then((bytes) => crypto.subtle.digest('SHA-384', bytes)) \
+             .then((hash) => 'sha384-' + btoa(String.fromCharCode(...new Uint8Array(hash))))",
+        )
+        .await;
+    assert_eq!(hash, pages::INTEGRITY);
+}
+
 #[tokio::test]
 async fn the_page_can_be_used_with_the_keyboard_alone() {
     let Some(browser) = Browser::find() else {

@@ -25,11 +25,14 @@ use tokio::{process::Command, sync::OnceCell, task::spawn_blocking};
 /// Where the npm packages are.
 const FOLDER: &str = env!("CARGO_MANIFEST_DIR");
 
-/// The client on Socket.IO's CDN, and the hash that its documentation gives for it:
-/// <https://socket.io/docs/v4/client-installation/>. It is that of the file from npm.
+/// The client on Socket.IO's CDN.
 const CDN: &str = "https://cdn.socket.io";
 const CDN_PATH: &str = "/4.8.3/socket.io.min.js";
-const INTEGRITY: &str = "sha384-kzavj5fiMwLKzzD1f8S7TeoVIEi7uKHvbTA3ueZkrzYq75pNQUiUi6Dy98Q3fxb0";
+
+/// The hash that Socket.IO's documentation gives for the client on its CDN, and that of
+/// the file from npm: <https://socket.io/docs/v4/client-installation/>.
+pub const INTEGRITY: &str =
+    "sha384-kzavj5fiMwLKzzD1f8S7TeoVIEi7uKHvbTA3ueZkrzYq75pNQUiUi6Dy98Q3fxb0";
 
 /// The mark in a page that becomes the client's `<script>`.
 pub const CLIENT: &str = "<!-- client -->";

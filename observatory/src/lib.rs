@@ -120,7 +120,7 @@ pub async fn open(stage: &mut Stage, scene: &'static Scene) -> Result<()> {
         .context("no port can be had for the page")?;
     let address = listener.local_addr()?;
     stage.note(format!(
-        "\nOr look at it in a browser, and let others act:\n\n  http://{address}\n"
+        "\nOr look at it in a browser, where buttons act on this stage:\n\n  http://{address}\n"
     ));
 
     let (asked, to_do) = mpsc::channel(16);

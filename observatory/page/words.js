@@ -64,7 +64,7 @@ function exchange(scene, event, facts) {
 export function refusal(scene, { client: name, asked, owner }) {
   const client = who(name);
   const method = scene.state?.nginx?.method;
-  const balancing = method ? upper(method) : "nginx";
+  const balancing = method ? `nginx (${method})` : "nginx";
   const answer = "400 Session ID unknown.";
   if (!owner) return `${client} asked with a session ID, and ${asked} does not know it: ${answer}`;
   if (owner === asked) {

@@ -282,7 +282,7 @@ export class Picture {
       }
       const node = this.marks.take();
       const [x, y] = client
-        ? plan.isNarrow ? [client.x, client.y - 0.9 * u] : [client.x + 1.7 * u, client.y - 0.9 * u]
+        ? plan.isNarrow ? [client.x, client.y - 0.9 * u] : [client.x + (plan.isDense ? 0.5 : 1.7) * u, client.y - (plan.isDense ? 0.5 : 0.9) * u]
         : one.kind === "lost" && kind === "server" && !plan.isNarrow ? [box.x + box.w + 1.1 * u, box.y + box.h / 2]
           : plan.isNarrow ? [box.x + box.w / 2, box.y + box.h + 0.9 * u] : [box.x + box.w + 0.9 * u, box.y + box.h / 2];
       set(node, "d", one.kind === "arrived" ? `M${-0.5 * u} 0L${-0.12 * u} ${0.4 * u}L${0.55 * u} ${-0.45 * u}` : cross(0.5 * u));

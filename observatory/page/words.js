@@ -49,7 +49,7 @@ function exchange(scene, event, facts) {
   const { status, body } = outcome.Ok;
   const server = facts.server ?? "the server";
   if (status === 400 && body.includes("Session ID unknown")) {
-    return `${client} asks ${server}: 400 Session ID unknown.${facts.owner && facts.owner !== server ? ` Its session lives in ${facts.owner}.` : ""}${detour}`;
+    return `${client} asks ${server}: 400 Session ID unknown.${facts.owner && facts.owner !== server ? ` Its session ${lives(scene, facts.owner)} ${facts.owner}.` : ""}${detour}`;
   }
   if (status === 101) return `${client} opens a WebSocket to ${server}.${detour}`;
   if (status >= 400) return `${client} asks ${server}: ${status}.${detour}`;
@@ -70,9 +70,10 @@ export function refusal(scene, { client: name, asked, owner }) {
   if (owner === asked) {
     return `${client}'s session lived in ${owner}'s memory, and ${owner} does not know it any more: ${answer}`;
   }
-  const lives = scene.servers[owner]?.up ? "lives in" : "died with";
-  return `${client}'s session ${lives} ${owner}. ${balancing} asked ${asked}, which does not know it: ${answer}`;
+  return `${client}'s session ${lives(scene, owner)} ${owner}. ${balancing} asked ${asked}, which does not know it: ${answer}`;
 }
+
+const lives = (scene, owner) => (scene.servers[owner]?.up ? "lives in" : "died with");
 
 /** What is known about a message that did not arrive. */
 export function lost(scene, { from, to, text }) {

@@ -225,11 +225,11 @@ impl Clients {
         ));
     }
 
-    /// Ends all of them.
+    /// Ends all of them; the next ones begin with a clean ledger.
     pub(crate) async fn remove_all(&mut self) {
         self.tasks.shutdown().await;
         self.orders.clear();
-        self.shared.lock().seats.clear();
+        *self.shared.lock() = Inner::default();
         self.shared.changed.notify_one();
     }
 

@@ -49,7 +49,7 @@ impl Observer {
         let inner = self.journal.lock();
         self.read = inner.forgotten + inner.events.len();
         drop(inner);
-        self.since = self.journal.shared.began.elapsed();
+        self.since = self.journal.now();
         self
     }
 
@@ -61,7 +61,7 @@ impl Observer {
         let since = self.since;
         fresh
             .into_iter()
-            .filter(|observed| !is_left_over(observed, since))
+            .filter(|observed| !began_before(&observed.event, observed.at, since))
             .collect()
     }
 }
@@ -124,7 +124,7 @@ struct Inner {
     /// Addresses of clients that tell of their requests themselves.
     self_told: HashSet<String>,
     /// Since when everything is shown.
-    shows_all: Option<Instant>,
+    shows_all: Option<Duration>,
     muted: bool,
 }
 
@@ -154,7 +154,7 @@ impl Journal {
         }
         let is_shown = match inner.shows_all {
             None => !is_background(&event),
-            Some(since) => !began_before(&event, since),
+            Some(since) => !began_before(&event, self.now(), since),
         };
         if is_shown {
             self.print(&mut inner, &event);
@@ -172,7 +172,7 @@ impl Journal {
         }
         inner.events.push_back(Observed {
             number: inner.forgotten + inner.events.len() + 1,
-            at: self.shared.began.elapsed(),
+            at: self.now(),
             event,
         });
         self.shared.grown.notify_waiters();
@@ -235,7 +235,7 @@ impl Journal {
 
     /// From now on, everything is shown: what begins now comes from outside.
     pub(crate) fn show_all(&self) {
-        self.lock().shows_all = Some(Instant::now());
+        self.lock().shows_all = Some(self.now());
     }
 
     /// All claims so far.
@@ -246,6 +246,11 @@ impl Journal {
     /// Waits until nobody reads the terminal's output any more.
     pub(crate) async fn reader_gone(&self) {
         self.shared.reader_gone.notified().await;
+    }
+
+    /// The time since the stage began.
+    fn now(&self) -> Duration {
+        self.shared.began.elapsed()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -270,16 +275,9 @@ fn is_background(event: &Event) -> bool {
     )
 }
 
-/// Whether nginx was asked before `since` for what it finished after: the same for an
-/// event that is on the list.
-fn is_left_over(observed: &Observed, since: Duration) -> bool {
-    matches!(&observed.event, Event::Forwarded(forwarded)
-        if observed.at.saturating_sub(since) < Duration::from_secs_f64(forwarded.seconds.max(0.0)))
-}
-
-/// Whether nginx finished a request just now that it was asked before `since`: a
+/// Whether nginx, which finished a request `at` that time, was asked before `since`: a
 /// lesson's own connections end a moment after the lesson.
-fn began_before(event: &Event, since: Instant) -> bool {
+fn began_before(event: &Event, at: Duration, since: Duration) -> bool {
     matches!(event, Event::Forwarded(forwarded)
-        if since.elapsed() < Duration::from_secs_f64(forwarded.seconds.max(0.0)))
+        if at.saturating_sub(since) < Duration::from_secs_f64(forwarded.seconds.max(0.0)))
 }

@@ -16,7 +16,9 @@ use harness::{
     browser::{Browser, Page},
     node::OfficialClient,
     observatory::Observatory,
-    panel, pictures, transcript, wire,
+    panel,
+    pictures::Picture,
+    transcript, wire,
 };
 use insta::assert_snapshot;
 use lab::{
@@ -476,15 +478,15 @@ fn each_question_of_the_page_is_answered_by_what_happens() {
     );
 }
 
-const PICTURE: (&str, &str) = ("03-page", "chapters/03-socket-polling/page");
+const PICTURE: Picture = Picture {
+    name: "03-page",
+    page: "chapters/03-socket-polling/page",
+    package: "ch03-socket-polling",
+};
 
 #[test]
 fn the_picture_in_the_readme_shows_the_page_as_it_is() {
-    let (name, page) = PICTURE;
-    assert!(
-        pictures::is_current(name, page),
-        "the page has changed: cargo test -p ch03-socket-polling -- --ignored picture"
-    );
+    PICTURE.is_current();
 }
 
 #[tokio::test]
@@ -501,6 +503,5 @@ async fn picture() {
         wait_status(&page, panel, "connected").await;
         talk_on_the_page(&page, panel, &mut friend).await;
     }
-    let (name, folder) = PICTURE;
-    pictures::take(&page, name, folder).await;
+    PICTURE.take(&page).await;
 }

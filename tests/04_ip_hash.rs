@@ -13,7 +13,8 @@ use harness::{
     browser::Browser,
     node::OfficialClient,
     observatory::{Observatory, choose},
-    pictures, transcript,
+    pictures::Picture,
+    transcript,
 };
 use insta::assert_snapshot;
 use lab::{Client, Socket, Transport, client::PATIENCE};
@@ -384,15 +385,15 @@ async fn the_observatory_is_for_everyone() {
     assert_eq!(page.complaints(), [""; 0]);
 }
 
-const PICTURE: (&str, &str) = ("04-observatory", "observatory/page");
+const PICTURE: Picture = Picture {
+    name: "04-observatory",
+    page: "observatory/page",
+    package: "ch04-ip-hash",
+};
 
 #[test]
 fn the_picture_in_the_readme_shows_the_page_as_it_is() {
-    let (name, page) = PICTURE;
-    assert!(
-        pictures::is_current(name, page),
-        "the page has changed: cargo test -p ch04-ip-hash -- --ignored picture"
-    );
+    PICTURE.is_current();
 }
 
 #[tokio::test]
@@ -405,6 +406,5 @@ async fn picture() {
     page.click("#question [data-answer='0']").await;
     page.wait_js("document.querySelector('#verdict').textContent.includes('0 of 9')")
         .await;
-    let (name, folder) = PICTURE;
-    pictures::take(&page, name, folder).await;
+    PICTURE.take(&page).await;
 }

@@ -16,7 +16,8 @@ use harness::{
     browser::{Browser, Page},
     node::OfficialClient,
     observatory::{Observatory, choose},
-    pictures, transcript,
+    pictures::Picture,
+    transcript,
 };
 use insta::assert_snapshot;
 use lab::{Client, Transport};
@@ -599,15 +600,15 @@ async fn in_the_observatory_redis_dies_and_messages_cross_again_when_it_is_back(
     assert_eq!(page.complaints(), [""; 0]);
 }
 
-const PICTURE: (&str, &str) = ("06-chat", "chapters/06-full-stack/page");
+const PICTURE: Picture = Picture {
+    name: "06-chat",
+    page: "chapters/06-full-stack/page",
+    package: "ch06-full-stack",
+};
 
 #[test]
 fn the_picture_in_the_readme_shows_the_page_as_it_is() {
-    let (name, page) = PICTURE;
-    assert!(
-        pictures::is_current(name, page),
-        "the page has changed: cargo test -p ch06-full-stack -- --ignored picture"
-    );
+    PICTURE.is_current();
 }
 
 #[tokio::test]
@@ -636,6 +637,5 @@ async fn picture() {
         )
         .await;
     }
-    let (name, folder) = PICTURE;
-    pictures::take(&page, name, folder).await;
+    PICTURE.take(&page).await;
 }

@@ -8,24 +8,40 @@ fn root() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// Takes `pictures/<name>-light.png` and `-dark.png`, and notes what the page was made of.
-pub(crate) async fn take(page: &Page, name: &str, folder: &str) {
-    let pictures = root().join("pictures");
-    for scheme in ["light", "dark"] {
-        page.media(scheme, true).await;
-        let picture = pictures.join(format!("{name}-{scheme}.png"));
-        fs::write(picture, page.png().await).expect("the picture is written");
+/// A picture in a README, light and dark.
+pub(crate) struct Picture {
+    /// `pictures/<name>-light.png` and `-dark.png`.
+    pub(crate) name: &'static str,
+    /// The folder of the page that it shows.
+    pub(crate) page: &'static str,
+    /// The package whose test `picture` takes it.
+    pub(crate) package: &'static str,
+}
+
+impl Picture {
+    /// Takes both, and notes what the page was made of.
+    pub(crate) async fn take(&self, page: &Page) {
+        for scheme in ["light", "dark"] {
+            page.media(scheme, true).await;
+            let picture = root().join(format!("pictures/{}-{scheme}.png", self.name));
+            fs::write(picture, page.png().await).expect("the picture is written");
+        }
+        fs::write(self.note(), fingerprint(self.page)).expect("the note is written");
     }
-    fs::write(note(name), fingerprint(folder)).expect("the note is written");
-}
 
-/// Whether the page is still what it was when the picture was taken.
-pub(crate) fn is_current(name: &str, folder: &str) -> bool {
-    fs::read_to_string(note(name)).is_ok_and(|noted| noted == fingerprint(folder))
-}
+    /// Asserts that the page is still what it was when the picture was taken.
+    pub(crate) fn is_current(&self) {
+        let noted = fs::read_to_string(self.note());
+        assert!(
+            noted.is_ok_and(|noted| noted == fingerprint(self.page)),
+            "the page has changed: cargo test -p {} -- --ignored picture",
+            self.package
+        );
+    }
 
-fn note(name: &str) -> PathBuf {
-    root().join(format!("pictures/{name}.made-of"))
+    fn note(&self) -> PathBuf {
+        root().join(format!("pictures/{}.made-of", self.name))
+    }
 }
 
 /// A fingerprint of a page's files and of what all pages share (FNV-1a, 64 bits).

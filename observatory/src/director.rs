@@ -10,13 +10,14 @@ use similar::{ChangeTag, TextDiff};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 
 use crate::{
     Method, Scene, Talk,
     clients::{Clients, Crowd, Door, LOST_AFTER, Seat, Status},
     published,
+    server::BEAT,
     trial::{COUNT, Outcome, Trial, WRITERS, of_clients, of_requests},
 };
 
@@ -138,11 +139,19 @@ impl<'s> Director<'s> {
                     // The page may have been closed meanwhile.
                     let _unread = answered.send(outcome);
                 }
-                () = self.clients.changed() => self.tell_state(),
-                // A process may have ended by another hand.
-                _ = observer.next(1) => self.tell_state(),
+                () = self.something_new(&mut observer) => self.tell_state(),
             }
         }
+    }
+
+    /// Ready a beat after something has changed: hundreds of events a second change one state.
+    async fn something_new(&self, observer: &mut Observer) {
+        tokio::select! {
+            () = self.clients.changed() => {}
+            // A process may have ended by another hand.
+            _ = observer.next(1) => {}
+        }
+        sleep(BEAT).await;
     }
 
     async fn act(&mut self, act: Act) -> Result<Value> {

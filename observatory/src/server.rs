@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// How often the page hears what is new.
-const BEAT: Duration = Duration::from_millis(50);
+pub(crate) const BEAT: Duration = Duration::from_millis(50);
 /// How many events a beat brings at most; a page that opens gets as many of the past.
 const BATCH: usize = 500;
 /// The longest order.

@@ -49,7 +49,7 @@ pub(crate) const COUNT: usize = 9;
 pub(crate) const WRITERS: usize = 3;
 
 impl Trial {
-    /// What may come of it. The index of each is that of [`Requests::outcome`] and the others.
+    /// What may come of it. [`Outcome::answer`] is an index into it.
     pub(crate) fn answers(self) -> &'static [&'static str] {
         match self {
             Self::Requests { .. } => &[

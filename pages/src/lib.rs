@@ -113,12 +113,8 @@ async fn file(path: &str, content_type: &'static str) -> Response {
     if let Err(reason) = packages().await {
         return (StatusCode::NOT_FOUND, reason.to_owned()).into_response();
     }
-    match tokio::task::spawn_blocking({
-        let path = modules().join(path);
-        move || std::fs::read(path)
-    })
-    .await
-    {
+    let path = modules().join(path);
+    match spawn_blocking(move || std::fs::read(path)).await {
         Ok(Ok(bytes)) => (
             [
                 (CONTENT_TYPE, content_type),

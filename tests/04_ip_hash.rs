@@ -18,7 +18,7 @@ use harness::{
 };
 use insta::assert_snapshot;
 use lab::{Client, Socket, Transport, client::PATIENCE};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const CHAPTER: &str = env!("CARGO_BIN_EXE_ch04-ip-hash");
 
@@ -350,6 +350,97 @@ async fn in_the_observatory_a_config_that_nginx_refuses_changes_nothing() {
     page.click("#add-clients").await;
     page.wait_js("document.querySelector('[data-client][data-status=connected]')")
         .await;
+}
+
+#[tokio::test]
+async fn the_observatory_plays_the_lesson_again() {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let observatory = Observatory::of(CHAPTER);
+    let page = observatory.open(&browser).await;
+    page.click("#lesson").await;
+    let why = "document.querySelector('#why').textContent";
+    page.wait_js(&format!(
+        "{why}.includes('The session of “you” lives in') && {why}.includes('(round robin)')"
+    ))
+    .await;
+    assert_eq!(
+        page.js("document.querySelectorAll('#picture .client').length")
+            .await,
+        json!(1)
+    );
+    // What follows is stepped to, not waited for.
+    page.click("#pause").await;
+    let told = |words: &str| format!("document.querySelector('#news').textContent === '{words}'");
+    let second = "Experiment: ip_hash: the same servers, the same two requests.";
+    page.js(&format!(
+        "(async () => {{ while (!({})) {{ document.querySelector('#forward').click(); \
+         await new Promise(requestAnimationFrame); }} }})()",
+        told(second)
+    ))
+    .await;
+
+    page.click("#lesson").await;
+    page.wait_js("document.querySelector('#stage').textContent.startsWith('Live: ')")
+        .await;
+    assert_eq!(page.complaints(), [""; 0]);
+}
+
+#[tokio::test]
+async fn the_observatory_can_be_paused_stepped_back_and_taken_away() {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let observatory = Observatory::of(CHAPTER);
+    let page = observatory.open(&browser).await;
+    choose(&page, "#transport", "websocket").await;
+    choose(&page, "#count", "1").await;
+    page.click("#add-clients").await;
+    let is_connected =
+        "document.querySelector('[data-client=\"client 1\"][data-status=connected]')";
+    page.wait_js(is_connected).await;
+    page.click("button[data-kill=A]").await;
+    page.wait_js("document.querySelector('[data-server=A][data-up=false]')")
+        .await;
+
+    page.click("#pause").await;
+    // To the first thing that happened: nobody had come, and A lived.
+    page.js("document.querySelector('#step').value = 0").await;
+    page.js("document.querySelector('#step').dispatchEvent(new Event('input'))")
+        .await;
+    page.wait_js("document.querySelector('[data-server=A][data-up=true]')")
+        .await;
+    page.wait_js(&format!("!{is_connected}")).await;
+    page.click("#pause").await;
+    page.wait_js("document.querySelector('[data-server=A][data-up=false]')")
+        .await;
+
+    page.js("window.saved = []; const link = URL.createObjectURL; \
+         URL.createObjectURL = (file) => { saved.push(file); return link(file); }")
+        .await;
+    page.click("#export-trace").await;
+    page.click("#export-picture").await;
+    let trace = page.js("saved[0].text()").await;
+    let trace: Value = serde_json::from_str(trace.as_str().expect("text")).expect("JSON");
+    let kinds: Vec<_> = trace["events"]
+        .as_array()
+        .expect("events")
+        .iter()
+        .filter_map(|event| event["event"].as_str())
+        .collect();
+    for kind in ["asked", "exchange", "frame", "down"] {
+        assert!(kinds.contains(&kind), "{kind} is in the trace: {kinds:?}");
+    }
+    let picture = page.js("saved[1].text()").await;
+    let picture = picture.as_str().expect("text");
+    for part in ["<svg ", ">nginx<", ">dead<", "</svg>"] {
+        assert!(
+            picture.contains(part),
+            "{part} is in the picture: {picture}"
+        );
+    }
+    assert_eq!(page.complaints(), [""; 0]);
 }
 
 #[tokio::test]

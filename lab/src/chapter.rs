@@ -7,6 +7,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum, error::ErrorKind};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
+    client,
     event::Event,
     journal::Journal,
     nginx,
@@ -73,7 +74,8 @@ impl Chapter {
         self
     }
 
-    /// A page that shows the stage and acts on it, once the lesson is over.
+    /// A page that shows the stage and acts on it, once the lesson is over. It calls
+    /// [`Stage::show_all`] when it has said where it is.
     #[must_use]
     pub fn with_page(mut self, page: impl AsyncFnOnce(&mut Stage) -> Result<()> + 'static) -> Self {
         self.page = Some(Box::new(move |stage| Box::pin(page(stage))));
@@ -148,7 +150,8 @@ impl Chapter {
         });
 
         let played = async {
-            lesson(&mut stage).await?;
+            let recorder = stage.recorder();
+            client::overheard(move |event| recorder.record(event), lesson(&mut stage)).await?;
             let all_held = stage.conclude(!options.check);
             if options.check {
                 return Ok(if all_held {
@@ -157,8 +160,9 @@ impl Chapter {
                     ExitCode::FAILURE
                 });
             }
-            if let Some(page) = self.page.take() {
-                page(&mut stage).await?;
+            match self.page.take() {
+                Some(page) => page(&mut stage).await?,
+                None => stage.show_all(),
             }
             std::future::pending().await
         };

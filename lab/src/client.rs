@@ -40,15 +40,53 @@ struct Inner {
     authority: String,
     address: Option<Ipv4Addr>,
     keeps_cookies: bool,
-    listener: Option<Listener>,
+    listener: Listener,
     cookie: Mutex<Option<String>>,
     idle: Mutex<Vec<Connection>>,
     seen: Mutex<Vec<Event>>,
     traffic: Arc<Counters>,
 }
 
-/// Hears what a client sends and receives, as it happens.
-type Listener = Box<dyn Fn(Event) + Send + Sync>;
+/// Who hears what a client sends and receives, as it happens.
+enum Listener {
+    /// Nobody; the client keeps a record.
+    None,
+    /// Somebody beside that record.
+    Overhears(Tell),
+    /// Somebody, and there is no record.
+    Instead(Tell),
+}
+
+type Tell = Arc<dyn Fn(Event) + Send + Sync>;
+
+tokio::task_local! {
+    /// Who overhears the clients that this task makes.
+    static OVERHEARS: Tell;
+}
+
+/// Runs `lesson`; all that the clients which it makes send and receive is told to `tell`,
+/// as it happens, beside the record that each of them keeps.
+pub(crate) async fn overheard<T>(
+    tell: impl Fn(Event) + Send + Sync + 'static,
+    lesson: impl Future<Output = T>,
+) -> T {
+    OVERHEARS.scope(Arc::new(tell), lesson).await
+}
+
+impl Listener {
+    fn of_this_task() -> Self {
+        OVERHEARS
+            .try_with(Arc::clone)
+            .map_or(Self::None, Self::Overhears)
+    }
+
+    fn tell(&self) -> Option<&Tell> {
+        match self {
+            Self::None => None,
+            Self::Overhears(tell) | Self::Instead(tell) => Some(tell),
+        }
+    }
+}
 
 /// What a client has sent and received so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,13 +112,19 @@ struct Counters {
 impl Client {
     /// A client called `name` that asks `url`, such as `http://127.0.0.1:3000`.
     pub fn new(name: impl Into<String>, url: &str) -> Self {
-        Self::build(name.into(), url, None, false, None)
+        Self::build(name.into(), url, None, false, Listener::of_this_task())
     }
 
     /// The same, standing for `address`: it says so in `X-Forwarded-For`, which the
     /// configs believe of this machine.
     pub fn at(name: impl Into<String>, url: &str, address: Ipv4Addr) -> Self {
-        Self::build(name.into(), url, Some(address), false, None)
+        Self::build(
+            name.into(),
+            url,
+            Some(address),
+            false,
+            Listener::of_this_task(),
+        )
     }
 
     /// The same client, which keeps cookies as a browser does.
@@ -91,7 +135,7 @@ impl Client {
             &self.inner.authority,
             self.inner.address,
             true,
-            None,
+            Listener::of_this_task(),
         )
     }
 
@@ -104,7 +148,7 @@ impl Client {
             &self.inner.authority,
             self.inner.address,
             self.inner.keeps_cookies,
-            Some(Box::new(listener)),
+            Listener::Instead(Arc::new(listener)),
         )
     }
 
@@ -113,7 +157,7 @@ impl Client {
         url: &str,
         address: Option<Ipv4Addr>,
         keeps_cookies: bool,
-        listener: Option<Listener>,
+        listener: Listener,
     ) -> Self {
         let authority = url.trim_start_matches("http://").trim_end_matches('/');
         Self {
@@ -153,9 +197,11 @@ impl Client {
     }
 
     fn saw(&self, event: Event) {
-        match &self.inner.listener {
-            Some(listener) => listener(event),
-            None => lock(&self.inner.seen).push(event),
+        if let Some(tell) = self.inner.listener.tell() {
+            tell(event.clone());
+        }
+        if !matches!(self.inner.listener, Listener::Instead(_)) {
+            lock(&self.inner.seen).push(event);
         }
     }
 }

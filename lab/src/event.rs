@@ -4,7 +4,11 @@
 //! forwarded a request), and every view (terminal, page, snapshot) is a rendering
 //! of that one list.
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{
+    fmt,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use serde::{Serialize, Serializer};
 
@@ -86,13 +90,15 @@ pub enum Event {
         /// The line, without its end.
         line: String,
     },
-    /// A client sent a request; its answer is the exchange with the same `id`. Only told
-    /// by a client with a listener ([`crate::Client::telling`]).
+    /// A client sent a request; its answer is the exchange with the same `id`. Told
+    /// by a lesson's clients, and by those with a listener ([`crate::Client::telling`]).
     Asked {
         /// The request's number.
         id: u64,
         /// Who asked.
         client: String,
+        /// The address that it stands for, if not its own.
+        address: Option<Ipv4Addr>,
         /// `GET` or `POST`.
         method: &'static str,
         /// Path and query.
@@ -179,6 +185,19 @@ pub struct Forwarded {
 }
 
 impl Event {
+    /// Whether it is left out while a lesson runs: its clients tell what they see, and
+    /// consoles and logs would tell it twice, in an order that changes from run to run.
+    pub fn is_background(&self) -> bool {
+        matches!(
+            self,
+            Self::Forwarded(_)
+                | Self::Said {
+                    part: Part::Server(_),
+                    ..
+                }
+        )
+    }
+
     /// The same with each session ID cut to its first characters, for whoever is not its
     /// owner: under polling, an ID is a secret.
     #[must_use]

@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::Notify;
 
 use crate::{
-    event::{Event, Part},
+    event::Event,
     view::{self, Cast},
 };
 
@@ -24,6 +24,9 @@ pub struct Observed {
     pub at: Duration,
     /// What.
     pub event: Event,
+    /// Whether it is for the terminal too; what a lesson's client did is there twice, as it
+    /// happened and as the lesson tells of it.
+    pub is_told: bool,
 }
 
 /// Reads the list of what was observed, from its beginning and as it grows.
@@ -51,6 +54,16 @@ impl Observer {
         drop(inner);
         self.since = self.journal.now();
         self
+    }
+
+    /// What there is, less what was read already.
+    pub fn so_far(&mut self) -> Vec<Observed> {
+        let inner = self.journal.lock();
+        let unread = self.read.saturating_sub(inner.forgotten);
+        let fresh: Vec<_> = inner.events.iter().skip(unread).cloned().collect();
+        drop(inner);
+        self.read = fresh.last().map_or(self.read, |last| last.number);
+        fresh
     }
 
     /// Waits until there is something new, and returns at most the last `most` events. A
@@ -141,7 +154,7 @@ impl Journal {
 
     /// Adds what was observed to the list, and does not show it: another view does.
     pub(crate) fn record_unshown(&self, event: Event) {
-        self.keep(&mut self.lock(), event);
+        self.keep(&mut self.lock(), event, false);
     }
 
     /// Adds what was observed to the list and shows it.
@@ -153,7 +166,7 @@ impl Journal {
             return;
         }
         let is_shown = match inner.shows_all {
-            None => !is_background(&event),
+            None => !event.is_background(),
             Some(since) => !began_before(&event, self.now(), since),
         };
         if is_shown {
@@ -162,10 +175,10 @@ impl Journal {
         if matches!(event, Event::Claim { .. }) {
             inner.claims.push(event.clone());
         }
-        self.keep(&mut inner, event);
+        self.keep(&mut inner, event, true);
     }
 
-    fn keep(&self, inner: &mut Inner, event: Event) {
+    fn keep(&self, inner: &mut Inner, event: Event, is_told: bool) {
         if inner.events.len() == KEPT {
             inner.events.pop_front();
             inner.forgotten += 1;
@@ -174,6 +187,7 @@ impl Journal {
             number: inner.forgotten + inner.events.len() + 1,
             at: self.now(),
             event,
+            is_told,
         });
         self.shared.grown.notify_waiters();
     }
@@ -260,19 +274,6 @@ impl Journal {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What is not shown while a lesson runs: its clients tell what they see, and consoles
-/// and logs would tell it twice, in an order that changes from run to run.
-fn is_background(event: &Event) -> bool {
-    matches!(
-        event,
-        Event::Forwarded(_)
-            | Event::Said {
-                part: Part::Server(_),
-                ..
-            }
-    )
 }
 
 /// Whether nginx, which finished a request `at` that time, was asked before `since`: a

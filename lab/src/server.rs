@@ -48,10 +48,13 @@ impl Server {
     pub(crate) async fn start(
         &mut self,
         binary: &Path,
+        roster: &str,
         scratch: &Path,
         journal: &Journal,
     ) -> Result<()> {
-        let mut spec = Spec::new(binary).environment("PORT", &self.address.port().to_string());
+        let mut spec = Spec::new(binary)
+            .environment("PORT", &self.address.port().to_string())
+            .environment("SERVERS", roster);
         for (name, value) in &self.environment {
             spec = spec.environment(name, value);
         }

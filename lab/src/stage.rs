@@ -159,13 +159,15 @@ impl Stage {
         }
         if stays_up {
             self.step("The stage stays up until Ctrl-C. Try by hand, in a second terminal:");
-            self.note(format!(
-                "{}\n\nEach request, and what the servers write, shows up here:",
-                self.by_hand
-            ));
-            self.journal.show_all();
+            self.note(self.by_hand.clone());
         }
         held == claims
+    }
+
+    /// From now on, each request and each line of a server is shown as it comes.
+    pub fn show_all(&self) {
+        self.note("\nEach request, and what the servers write, shows up here:");
+        self.journal.show_all();
     }
 }
 
@@ -178,6 +180,7 @@ impl Stage {
     /// # Errors
     /// When a port is in use, or a server ends while it starts.
     pub async fn start_servers(&mut self, count: u8, environment: &[(&str, &str)]) -> Result<()> {
+        let mut new = Vec::new();
         for index in 0..count {
             let letter = char::from(b'A' + index);
             if self.servers.iter().any(|server| server.letter == letter) {
@@ -188,6 +191,9 @@ impl Stage {
             self.journal.introduce(letter, address);
             self.servers
                 .push(Server::new(letter, article_port, address, environment));
+            new.push(letter);
+        }
+        for letter in new {
             self.start_server(letter).await?;
         }
         Ok(())
@@ -199,9 +205,9 @@ impl Stage {
     /// When its port is in use by now, or it ends while it starts.
     pub async fn start_server(&mut self, letter: char) -> Result<()> {
         let (scratch, journal) = (self.scratch.path().to_owned(), self.journal.clone());
-        let binary = self.binary.clone();
+        let (binary, roster) = (self.binary.clone(), self.roster());
         let server = self.server_mut(letter)?;
-        server.start(&binary, &scratch, &journal).await?;
+        server.start(&binary, &roster, &scratch, &journal).await?;
         let process = server.process.as_ref().context("the server just started")?;
         let watcher = watch(Part::Server(letter), process, &journal);
         self.watchers.push((Part::Server(letter), watcher));
@@ -255,12 +261,21 @@ impl Stage {
             .map(|server| (server.letter, server.article_port, server.address))
             .collect();
         self.stop_servers().await;
-        for (letter, article_port, address) in places {
-            self.servers
-                .push(Server::new(letter, article_port, address, environment));
+        self.servers
+            .extend(places.iter().map(|(letter, article_port, address)| {
+                Server::new(*letter, *article_port, *address, environment)
+            }));
+        for (letter, ..) in places {
             self.start_server(letter).await?;
         }
         Ok(())
+    }
+
+    /// The servers' ports and letters, for their pages: `8000=A 8001=B 8002=C`.
+    fn roster(&self) -> String {
+        let servers = self.servers.iter();
+        let servers = servers.map(|server| format!("{}={}", server.address.port(), server.letter));
+        servers.collect::<Vec<_>>().join(" ")
     }
 
     /// The URL of one server, past nginx.

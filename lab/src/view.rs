@@ -227,10 +227,14 @@ fn readable(payload: &str) -> String {
 /// As [`redact`], also in a server's line `<id> connected`.
 pub(crate) fn redact_console(line: &str) -> String {
     match line.strip_suffix(" connected") {
-        Some(id) => format!("{} connected", shorten(id)),
-        None => redact(line),
+        // A chat's users connect by their names, which are no secret.
+        Some(id) if id.len() >= SHORTEST_ID => format!("{} connected", shorten(id)),
+        _ => redact(line),
     }
 }
+
+/// Engine.IO's session IDs have 16 to 20 characters.
+const SHORTEST_ID: usize = 16;
 
 fn shorten(id: &str) -> String {
     const SHOWN: usize = 4;

@@ -74,6 +74,13 @@ export class Feed {
   }
 }
 
+/** What the stage has at a path, or an error with a sentence. */
+export async function get(path) {
+  const answer = await fetch(path).catch(() => null);
+  if (!answer?.ok) throw new Error("The stage does not answer. Does it still run?");
+  return answer.json();
+}
+
 /** Asks the stage to do something; its answer, or an error with its sentence. */
 export async function act(request) {
   let answer;

@@ -72,7 +72,7 @@ function lines(entry) {
   return entry.lines.map((words) => {
     const line = document.createElement("p");
     line.textContent = words;
-    line.dataset.at = time(entry.at);
+    line.dataset.at = time(entry.time ?? entry.at);
     const kind = entry.event?.event;
     if (isBad(entry)) line.className = "bad";
     if (kind === "message" && entry.event.arrived) line.className = "good";

@@ -2,8 +2,9 @@
 // (model.js), and drawn once a frame (scene.js) and told in words (log.js).
 
 import { Controls } from "./controls.js";
-import { Feed } from "./feed.js";
+import { Feed, get } from "./feed.js";
 import { Log, time } from "./log.js";
+import { Lesson } from "./lesson.js";
 import { isTickDue } from "./model.js";
 import { Questions } from "./questions.js";
 import { Picture } from "./scene.js";
@@ -12,20 +13,19 @@ import { count } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const LINES = 200;
-const PACKAGES = {
-  2: "ch02-nginx-rr", 3: "ch03-socket-polling", 4: "ch04-ip-hash", 5: "ch05-redis-pubsub", 6: "ch06-full-stack",
-};
 
 const trace = new Trace();
 const picture = new Picture($("picture"));
 const log = new Log($("log"), $("summary"));
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 let state = null;
+/** While the lesson is played again: it, and nothing of what happens meanwhile. */
+let lesson = null;
 /** While paused: the steps there are, and the scene of the one that is shown. */
 let paused = null;
 
 const controls = new Controls(() => {
-  if (paused) resume();
+  backToLive();
   trace.push({ type: "act", at: feed.heard() });
 });
 const questions = new Questions((request) => controls.ask(request));
@@ -37,7 +37,7 @@ const feed = new Feed({
     $("title").textContent = state.title;
     document.title = `${state.title} · observatory`;
     document.body.dataset.talk = String(state.talk !== null);
-    say(state.ready ? `Live: ${state.nginx ? state.nginx.url : count(state.servers.length, "server")}` : "Live: the chapter's own experiments run");
+    if (!lesson) sayLive();
     controls.update(state);
     questions.update(state);
   },
@@ -50,24 +50,23 @@ const feed = new Feed({
     if (state) trace.push({ type: "state", at, state });
   },
   anew() {
-    if (paused) resume();
+    backToLive();
     trace.clear();
     log.resume([]);
     if (state) trace.push({ type: "state", at: 0, state });
   },
   lost() {
-    const name = PACKAGES[chapter()];
     if (!state) return;
     const command = document.createElement("code");
-    command.textContent = `cargo run -p ${name ?? "…"}`;
+    command.textContent = `cargo run -p ${state.program}`;
     $("stage").replaceChildren("The stage has ended. Start it again: ", command);
     $("stage").dataset.lost = "true";
     controls.lost();
   },
 });
 
-function chapter() {
-  return /^Chapter (\d+)/.exec(state?.title ?? "")?.[1];
+function sayLive() {
+  say(`Live: ${state.nginx ? state.nginx.url : count(state.servers.length, "server")}`);
 }
 
 function say(words) {
@@ -81,6 +80,11 @@ function frame() {
       paused.isStale = false;
       show(paused.scene, paused.scene.at + 1, true, true);
     }
+  } else if (lesson) {
+    const now = lesson.now();
+    lesson.trace.advance(now, (entry) => log.add(entry));
+    show(lesson.trace.scene, Math.max(now, lesson.trace.scene.at), calm.matches);
+    if (lesson.isOver()) say("The lesson is over");
   } else {
     const now = feed.shown();
     trace.advance(now, (entry) => log.add(entry));
@@ -94,6 +98,7 @@ function show(scene, clock, isStill, isStep) {
   picture.draw(scene, clock, isStill, isStep);
   write($("why"), scene.why);
   write($("news"), scene.news);
+  $("news").dataset.good = String(scene.isGoodNews);
   const ledger = scene.state?.ledger ?? {};
   for (const figure of $("ledger").querySelectorAll("[data-figure]")) {
     const name = figure.dataset.figure;
@@ -117,35 +122,41 @@ function write(node, words) {
 // Time: pause, and steps back.
 
 function pause() {
-  paused = { steps: trace.steps() };
+  const from = lesson?.trace ?? trace;
+  paused = { trace: from, steps: from.steps() };
+  const current = paused.steps.findLastIndex((number) => number <= from.applied);
   $("pause").textContent = "Resume";
   $("pause").setAttribute("aria-pressed", "true");
   $("steps").hidden = false;
   $("step").max = Math.max(0, paused.steps.length - 1);
-  $("step").value = $("step").max;
+  $("step").value = Math.max(0, current);
   document.body.dataset.paused = "true";
   step();
 }
 
 function resume() {
+  // The lesson is played on from where one has stepped to; what is live has gone on.
+  if (lesson) lesson.playFrom(paused.number);
   paused = null;
   $("pause").textContent = "Pause";
   $("pause").setAttribute("aria-pressed", "false");
   $("steps").hidden = true;
   document.body.dataset.paused = "false";
-  trace.advance(feed.shown(), () => {});
-  log.resume(trace.linesUntil(trace.applied, LINES));
+  if (!lesson) trace.advance(feed.shown(), () => {});
+  const played = lesson?.trace ?? trace;
+  log.resume(played.linesUntil(played.applied, LINES));
 }
 
 function step() {
-  const number = paused.steps[Number($("step").value)] ?? trace.applied;
-  paused.scene = trace.sceneAfter(number);
+  paused.number = paused.steps[Number($("step").value)] ?? paused.trace.applied;
+  paused.scene = paused.trace.sceneAfter(paused.number);
   paused.isStale = true;
-  const shown = trace.linesUntil(number, LINES);
+  const shown = paused.trace.linesUntil(paused.number, LINES);
   log.showUntil(shown);
-  const ago = (trace.scene.at - paused.scene.at) / 1000;
   const back = paused.steps.length - 1 - Number($("step").value);
-  $("step-says").textContent = back > 0 ? `${count(back, "event")}, ${ago.toFixed(1)} s back` : "the last event";
+  const ago = (trace.scene.at - paused.scene.at) / 1000;
+  const live = back > 0 ? `${count(back, "event")}, ${ago.toFixed(1)} s back` : "the last event";
+  $("step-says").textContent = lesson ? `${Number($("step").value) + 1} of ${paused.steps.length}` : live;
   $("step").setAttribute("aria-valuetext", `${time(paused.scene.at)} ${shown.at(-1)?.lines.join(" ") ?? ""}`);
   $("back").disabled = Number($("step").value) === 0;
   $("forward").disabled = $("step").value === $("step").max;
@@ -159,6 +170,33 @@ for (const [id, by] of [["back", -1], ["forward", 1]]) {
     step();
   });
 }
+// The lesson, from its beginning.
+
+$("lesson").addEventListener("click", async () => {
+  if (lesson) {
+    backToLive();
+    return;
+  }
+  const told = await get("lesson").catch((error) => say(error.message));
+  if (!told) return;
+  if (paused) resume();
+  lesson = new Lesson(told, state);
+  log.resume([]);
+  say("The lesson, played again. The space bar pauses it");
+  $("lesson").textContent = "Back to live";
+});
+
+function backToLive() {
+  const wasLesson = lesson !== null;
+  lesson = null;
+  if (paused) resume();
+  if (!wasLesson) return;
+  trace.advance(feed.shown(), () => {});
+  log.resume(trace.linesUntil(trace.applied, LINES));
+  $("lesson").textContent = "Watch the lesson";
+  sayLive();
+}
+
 document.addEventListener("keydown", (event) => {
   if (event.key !== " " || (document.activeElement && document.activeElement !== document.body)) return;
   event.preventDefault();

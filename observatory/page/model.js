@@ -35,6 +35,7 @@ export function beginning() {
     refusals: [],
     why: "",
     news: "",
+    isGoodNews: true,
     flow: { since: 0, heard: 0, skipped: 0, drawn: 0, share: 1, credit: 0 },
     sampled: 1,
   };
@@ -48,12 +49,8 @@ export function apply(scene, entry) {
   if (entry.type === "state") {
     adopt(scene, entry.state);
   } else if (entry.type === "act") {
-    scene.refusals = [];
-    scene.marks = [];
-    scene.why = "";
+    turn(scene);
     scene.news = "";
-    scene.sampled = 1;
-    for (const server of Object.values(scene.servers)) server.answered = 0;
   } else if (entry.type === "event") {
     const { event } = entry;
     const facts = happens(scene, event, at, entry.skipped ?? 0);
@@ -97,6 +94,13 @@ function adopt(scene, state) {
 function happens(scene, event, at, skipped) {
   scene.flow.skipped += skipped;
   switch (event.event) {
+    case "step":
+    case "claim":
+      // The head of an experiment, or what was seen in it.
+      scene.news = words.line(scene, event);
+      scene.isGoodNews = event.held ?? true;
+      if (event.event === "step") begin(scene);
+      return undefined;
     case "up":
     case "down":
       return changes(scene, event);
@@ -104,6 +108,7 @@ function happens(scene, event, at, skipped) {
       const client = known(scene, event.client);
       client.pending[event.id] = { at, target: event.target, method: event.method, held: false };
       client.seen = at;
+      client.address = event.address ?? client.address;
       return undefined;
     }
     case "exchange":
@@ -143,9 +148,26 @@ function happens(scene, event, at, skipped) {
   }
 }
 
-function changes(scene, { event, part, pid }) {
+/** A lesson's experiments have clients of their own. */
+function begin(scene) {
+  turn(scene);
+  scene.clients = {};
+  scene.flights = [];
+}
+
+/** What was drawn for what was done before goes. */
+function turn(scene) {
+  scene.refusals = [];
+  scene.marks = [];
+  scene.why = "";
+  scene.sampled = 1;
+  for (const server of Object.values(scene.servers)) server.answered = 0;
+}
+
+function changes(scene, { event, part, pid, detail }) {
   const isUp = event === "up";
   if (part === "redis") scene.redisUp = isUp;
+  if (isUp && scene.state?.lesson) appears(scene, part, detail);
   const letter = part?.server;
   const server = letter && scene.servers[letter];
   if (!server) return;
@@ -154,6 +176,18 @@ function changes(scene, { event, part, pid }) {
   server.pid = isUp ? pid : null;
   if (isUp) server.wasRestarted = server.wasDown ?? false;
   else server.wasDown = true;
+}
+
+/** The lesson begins with nothing: what stands is known from what came up. */
+function appears(scene, part, detail) {
+  const { state } = scene;
+  const port = part?.server && /on (\d+) port/.exec(detail)?.[1];
+  if (port) scene.servers[part.server] ??= { answered: 0, letter: part.server, address: `127.0.0.1:${port}` };
+  if (part === "redis") scene.state = { ...state, redis: { up: true } };
+  const [, url, config] = /^(\S+) with nginx\/(\S+)/.exec(part === "nginx" ? detail : "") ?? [];
+  if (!url) return;
+  const method = state.lesson.methods.find((one) => one.config === config)?.name ?? config;
+  scene.state = { ...state, nginx: { url, method } };
 }
 
 /** A process is gone, and with it every connection to it. */
@@ -230,6 +264,7 @@ function spoken(scene, event, at) {
     mark(scene, { kind: "lost", place, from: `client:${event.from}`, at, lasts: MARK_STAYS * 2 });
   }
   scene.news = words.lost(scene, event);
+  scene.isGoodNews = false;
 }
 
 /** Lets something move, or not: beyond what can be drawn, only a share of it is. */
@@ -309,8 +344,8 @@ export function present(scene) {
   return Object.values(scene.clients).filter((client) => !client.isGone);
 }
 
-/** How many sessions live in a server, as far as its clients are known. */
-export function sessions(scene, letter) {
+/** How many of the clients that are known are connected to a server. */
+export function connected(scene, letter) {
   return Object.values(scene.clients).filter((client) =>
     client.owner === letter && !client.isGone && (client.listed ? client.status === "connected" : Object.keys(client.sessions).length))
     .length;

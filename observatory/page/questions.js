@@ -31,6 +31,7 @@ export class Questions {
     $("question").hidden = !question;
     this.isAnswered = false;
     if (!question) return;
+    $("ask-title").textContent = "Before you look: what will happen?";
     $("ask").textContent = question.ask;
     $("verdict").replaceChildren();
     const answers = question.answers.map((words, i) => {
@@ -62,6 +63,7 @@ export class Questions {
     choice.setAttribute("aria-pressed", "true");
     for (const one of buttons) one.disabled = true;
     this.isRunning = true;
+    $("ask-title").textContent = "You have said it. Now look";
     $("verdict").replaceChildren(paragraph("It runs now. Watch the picture …"));
     // The picture needs a moment for what took the stage less.
     const [seen] = await Promise.all([this.run({ do: "predict", question, answer }), pause(SHOWN)]);
@@ -72,6 +74,7 @@ export class Questions {
       return;
     }
     this.isAnswered = true;
+    $("ask-title").textContent = "What was seen";
     const isRight = seen.right === answer;
     const first = document.createElement("p");
     const said = document.createElement("strong");

@@ -4,7 +4,7 @@
 // whose transforms are set once a frame.
 
 import { along, farPort, bend, layout, leg, path } from "./layout.js";
-import { heldPoll, present, sessions } from "./model.js";
+import { connected, heldPoll, present } from "./model.js";
 import { count, short } from "./words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -97,7 +97,7 @@ export class Picture {
       if (plan.redis) add(lines, "path", { class: "rail redis-rail", d: path(leg(plan, place, "redis")) });
       this.servers.set(letter, serverNodes(things, letter, box, plan));
     }
-    for (const place of plan.clients.values()) this.clients.set(place.name, clientNodes(lines, things, place, plan));
+    for (const place of plan.clients.values()) this.clients.set(place.name, clientNodes(lines, things, place, plan, scene.clients[place.name]?.address));
     if (plan.nginx) this.nginx = nginxNodes(boxes, words, plan);
     if (plan.redis) this.redis = redisNodes(things, plan);
   }
@@ -142,8 +142,8 @@ export class Picture {
       if (!server) continue;
       set(nodes.group, "data-up", String(server.up));
       set(nodes.pid, null, server.up ? `PID ${server.pid ?? "?"}` : "dead");
-      const number = sessions(scene, letter);
-      const load = isHttp ? count(server.answered, "answer") : count(number, "session");
+      const number = connected(scene, letter);
+      const load = isHttp ? count(server.answered, "answer") : `${number} connected`;
       set(nodes.load, null, server.up ? load : "");
     }
   }
@@ -316,7 +316,7 @@ export class Picture {
   }
 }
 
-function clientNodes(lines, things, place, plan) {
+function clientNodes(lines, things, place, plan, address) {
   const { u } = plan;
   const halo = add(lines, "path");
   const line = add(lines, "path");
@@ -333,8 +333,11 @@ function clientNodes(lines, things, place, plan) {
     return nodes;
   }
   const end = { "text-anchor": "end" };
-  text(group, short(place.name, 20), -1.1 * u, (plan.isDetailed ? -0.05 : 0.35) * u, { class: "name", ...end });
-  if (!plan.isDetailed) return nodes;
+  const name = text(group, short(place.name, 20), -1.1 * u, (plan.isDetailed ? -0.05 : 0.35) * u, { class: "name", ...end });
+  if (!plan.isDetailed) {
+    if (address) name.prepend(plain("tspan", `${address}   `));
+    return nodes;
+  }
   return { ...nodes, detail: text(group, "", -1.1 * u, 1.15 * u, { class: "small", ...end }) };
 }
 
@@ -362,7 +365,7 @@ function serverNodes(things, letter, box, plan) {
     const at = { "text-anchor": "middle" };
     const pid = text(group, "", middle, 4 * u, { class: "small", ...at });
     const load = text(group, "", middle, 5.5 * u, { class: "load", ...at });
-    add(group, "path", { d: `M0 0L${box.w} ${box.h}M${box.w} 0L0 ${box.h}`, class: "strike" });
+    add(group, "path", { d: cross(0.8 * u), class: "strike", transform: `translate(${middle - 0.85 * u} ${1.6 * u})` });
     return { group, pid, load };
   }
   add(group, "path", { d: shape(letter, 0.9 * u), class: "glyph", transform: `translate(${1.6 * u} ${box.h / 2})` });
@@ -370,7 +373,7 @@ function serverNodes(things, letter, box, plan) {
   const x = 4.5 * u;
   const pid = text(group, "", x, box.h / 2 - 0.35 * u, { class: "small" });
   const load = text(group, "", x, box.h / 2 + 1.15 * u, { class: "load" });
-  add(group, "path", { d: `M0 0L${box.w} ${box.h}M${box.w} 0L0 ${box.h}`, class: "strike" });
+  add(group, "path", { d: cross(1.1 * u), class: "strike", transform: `translate(${1.6 * u} ${box.h / 2})` });
   return { group, pid, load };
 }
 
@@ -468,6 +471,13 @@ function add(parent, name, attributes = {}) {
   const node = document.createElementNS(SVG, name);
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
   parent.append(node);
+  return node;
+}
+
+function plain(name, words) {
+  const node = document.createElementNS(SVG, name);
+  node.setAttribute("class", "small");
+  node.textContent = words;
   return node;
 }
 

@@ -64,10 +64,17 @@ export class Trace {
   /** The numbers of the entries that are events with something to say: where a step may end. */
   steps() {
     const steps = [];
-    for (let i = this.copies[0].after; i < this.applied; i += 1) {
+    for (let i = this.copies[0].after; i < this.first + this.entries.length; i += 1) {
       if (this.entries[i - this.first].lines?.length) steps.push(i + 1);
     }
     return steps;
+  }
+
+  /** Goes back to how it was after `number` entries; the rest can be applied again. */
+  rewind(number) {
+    this.scene = this.sceneAfter(number);
+    this.applied = number;
+    this.copies = this.copies.filter((copy) => copy.after <= number);
   }
 
   entry(number) {

@@ -67,10 +67,11 @@ export function refusal(scene, { client: name, asked, owner }) {
   const balancing = method ? `nginx (${method})` : "nginx";
   const answer = "400 Session ID unknown.";
   if (!owner) return `${client} asked with a session ID, and ${asked} does not know it: ${answer}`;
+  const session = client === name ? `${name}'s session` : `The session of “${name}”`;
   if (owner === asked) {
-    return `${client}'s session lived in ${owner}'s memory, and ${owner} does not know it any more: ${answer}`;
+    return `${session} lived in ${owner}'s memory, and ${owner} does not know it any more: ${answer}`;
   }
-  return `${client}'s session ${lives(scene, owner)} ${owner}. ${balancing} asked ${asked}, which does not know it: ${answer}`;
+  return `${session} ${lives(scene, owner)} ${owner}. ${balancing} asked ${asked}, which does not know it: ${answer}`;
 }
 
 const lives = (scene, owner) => (scene.servers[owner]?.up ? "lives in" : "died with");
@@ -85,6 +86,10 @@ export function lost(scene, { from, to, text }) {
   const how = [];
   if (state?.switch) how.push(`${state.switch.label}: ${state.switch.chosen}`);
   if (state?.redis && !scene.redisUp) how.push("Redis is stopped");
+  const [mine, theirs] = [from, to].map((name) => scene.clients[name]?.owner);
+  if (state && !state.redis && mine && theirs && mine !== theirs) {
+    how.push(`${mine} knows only its own clients, until servers talk to each other (chapter 5)`);
+  }
   return `${on(from)} wrote “${text}” to ${on(to)}. It did not arrive.${how.length ? ` ${upper(how.join("; "))}.` : ""}`;
 }
 

@@ -1,6 +1,6 @@
 //! Does on the stage what the page asks for, one thing after the other.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{env, net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use lab::{Observer, Stage, Transport};
@@ -97,6 +97,8 @@ pub(crate) struct Director<'s> {
     choice: Option<&'static str>,
     state: watch::Sender<Value>,
     published: Option<JoinHandle<()>>,
+    /// This program, which `cargo run -p` starts by the same name.
+    program: String,
 }
 
 impl<'s> Director<'s> {
@@ -112,6 +114,7 @@ impl<'s> Director<'s> {
             choice: scene.switch.as_ref().map(|switch| switch.chosen),
             state: watch::Sender::new(Value::Null),
             published,
+            program: program(),
         };
         director.tell_state();
         director
@@ -426,6 +429,7 @@ impl<'s> Director<'s> {
             .collect();
         let state = json!({
             "title": self.stage.title(),
+            "program": self.program,
             "ready": true,
             "servers": servers,
             "nginx": self.method.map(|method| json!({
@@ -475,6 +479,14 @@ impl Method {
         let file = lab::nginx_config(self.config).unwrap_or_default();
         without_comments(&(self.edit)(&file))
     }
+}
+
+fn program() -> String {
+    let own = env::current_exe().unwrap_or_default();
+    own.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 fn without_comments(config: &str) -> String {

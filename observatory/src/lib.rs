@@ -120,12 +120,21 @@ pub async fn open(stage: &mut Stage, scene: &'static Scene) -> Result<()> {
         .context("no port can be had for the page")?;
     let address = listener.local_addr()?;
     stage.note(format!(
-        "\nOr look at it in a browser, where buttons act on this stage:\n\n  http://{address}\n"
+        "\nOr look at it in a browser, where buttons act on this stage:\n\n  http://{address}"
     ));
+    stage.show_all();
+    let observed = stage.observer().so_far();
+    let lesson = server::lesson_of(&observed, scene.methods);
 
     let (asked, to_do) = mpsc::channel(16);
     let mut director = Director::new(stage, scene);
-    let app = server::app(director.observer(), director.state(), asked, address);
+    let app = server::app(
+        director.observer(),
+        director.state(),
+        asked,
+        lesson,
+        address,
+    );
     tokio::select! {
         served = async { axum::serve(listener, app).await } => served.context("the page's server ended"),
         () = director.direct(to_do) => Ok(()),

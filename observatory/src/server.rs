@@ -1,6 +1,6 @@
 //! The page's server: the page, what is observed as it happens, and what is to be done.
 
-use std::{convert::Infallible, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -23,6 +23,7 @@ use tokio::{
 };
 
 use crate::{
+    Method,
     director::{Act, Asked},
     guard::guard,
 };
@@ -39,6 +40,7 @@ struct Desk {
     observer: Observer,
     state: watch::Receiver<Value>,
     asked: mpsc::Sender<Asked>,
+    lesson: Arc<Value>,
 }
 
 /// The page and what it talks to, for requests that come to `address`.
@@ -46,11 +48,13 @@ pub(crate) fn app(
     observer: Observer,
     state: watch::Receiver<Value>,
     asked: mpsc::Sender<Asked>,
+    lesson: Value,
     address: SocketAddr,
 ) -> Router {
     files()
         .merge(pages::routes())
         .route("/events", get(events))
+        .route("/lesson", get(replay))
         .route("/do", post(act))
         .layer(DefaultBodyLimit::max(ORDER))
         .layer(from_fn_with_state(address, guard))
@@ -58,14 +62,16 @@ pub(crate) fn app(
             observer,
             state,
             asked,
+            lesson: Arc::new(lesson),
         })
 }
 
 /// The page's ES modules.
-const MODULES: [(&str, &str); 10] = [
+const MODULES: [(&str, &str); 11] = [
     ("/controls.js", include_str!("../page/controls.js")),
     ("/feed.js", include_str!("../page/feed.js")),
     ("/layout.js", include_str!("../page/layout.js")),
+    ("/lesson.js", include_str!("../page/lesson.js")),
     ("/log.js", include_str!("../page/log.js")),
     ("/main.js", include_str!("../page/main.js")),
     ("/model.js", include_str!("../page/model.js")),
@@ -136,6 +142,31 @@ fn batch(last: Option<usize>, events: &[Observed]) -> Value {
         })
         .collect();
     json!({ "skipped": skipped, "events": told })
+}
+
+/// What was observed before the page was opened: what the lesson's clients did, as it
+/// happened, and what the lesson says of it. `methods` is what the page calls nginx's configs.
+pub(crate) fn lesson_of(observed: &[Observed], methods: &[Method]) -> Value {
+    use lab::Event::{Asked, Exchange, Frame};
+    let once: Vec<_> = observed
+        .iter()
+        .filter(|observed| match observed.event {
+            Asked { .. } | Exchange(_) | Frame { .. } => !observed.is_told,
+            _ => observed.is_told && !observed.event.is_background(),
+        })
+        .cloned()
+        .collect();
+    let methods: Vec<_> = methods
+        .iter()
+        .map(|method| json!({ "name": method.name, "config": method.config }))
+        .collect();
+    let mut lesson = batch(None, &once);
+    lesson["methods"] = json!(methods);
+    lesson
+}
+
+async fn replay(State(desk): State<Desk>) -> Response {
+    answer(StatusCode::OK, &desk.lesson)
 }
 
 async fn act(State(desk): State<Desk>, order: String) -> Response {

@@ -6,6 +6,8 @@
 //! Socket.IO's own CDN and says so, and has the system's typeface.
 
 use std::{
+    collections::BTreeMap,
+    env,
     fs::File,
     path::{Path, PathBuf},
     process::Stdio,
@@ -20,6 +22,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
     routing::get,
 };
+use serde_json::json;
 use tokio::{process::Command, sync::OnceCell, task::spawn_blocking};
 
 /// Where the npm packages are.
@@ -37,13 +40,14 @@ pub const INTEGRITY: &str =
 /// The mark in a page that becomes the client's `<script>`.
 pub const CLIENT: &str = "<!-- client -->";
 
-/// The files that every page may name, beside its own: `look.css`, `inter.woff2` and
-/// `socket.io.min.js`.
+/// The files that every page may name, beside its own: `look.css`, `inter.woff2`,
+/// `socket.io.min.js`, and the module `servers.js`.
 pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new()
         .route("/look.css", get(css(include_str!("../look/look.css"))))
         .route("/inter.woff2", get(typeface))
         .route("/socket.io.min.js", get(client))
+        .route("/servers.js", get(javascript(servers())))
         .route("/favicon.ico", get(StatusCode::NO_CONTENT))
 }
 
@@ -88,8 +92,21 @@ pub fn css(text: &'static str) -> impl IntoResponse + Clone {
 }
 
 /// Answers with an ES module or script.
-pub fn javascript(text: &'static str) -> impl IntoResponse + Clone {
+pub fn javascript(
+    text: impl IntoResponse + Clone + Send + Sync + 'static,
+) -> impl IntoResponse + Clone {
     ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], text)
+}
+
+/// Exports what the servers are called, by port: what the stage says in `SERVERS`
+/// (`8000=A 8001=B 8002=C`), or else the article's.
+fn servers() -> String {
+    let roster = env::var("SERVERS").unwrap_or_else(|_| "8000=A 8001=B 8002=C".to_owned());
+    let letters: BTreeMap<_, _> = roster
+        .split(' ')
+        .filter_map(|server| server.split_once('='))
+        .collect();
+    format!("export const LETTERS = {};\n", json!(letters))
 }
 
 async fn typeface() -> Response {

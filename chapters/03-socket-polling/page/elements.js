@@ -1,5 +1,7 @@
 // Builds elements, of HTML and of SVG.
 
+import { LETTERS } from "./servers.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 
 /** An element with attributes and children; a child is an element or text. */
@@ -18,16 +20,15 @@ function filled(made, attributes, children) {
   return made;
 }
 
-// The servers of the article's configs, by port. With other ports the address has to do.
-const SERVERS = { 8000: ["A", "●"], 8001: ["B", "▲"], 8002: ["C", "■"] };
+const SHAPES = { A: "●", B: "▲", C: "■" };
 
 /** A server: its address, and its letter, shape and colour where they are known. */
 export function server(address) {
-  const [letter, shape] = SERVERS[address.split(":").pop()] ?? [];
+  const letter = LETTERS[address.split(":").pop()];
   if (!letter) return element("span", { class: "server" }, address);
   return element(
     "span",
     { class: `server server-${letter.toLowerCase()}` },
-    `${shape} ${letter}, ${address}`,
+    `${SHAPES[letter] ?? "●"} ${letter}, ${address}`,
   );
 }

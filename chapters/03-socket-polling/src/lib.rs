@@ -217,8 +217,9 @@ impl Tally {
 /// Connects `clients` clients over `transport`, one after the other.
 pub async fn connect_one_by_one(url: &str, transport: Transport, clients: usize) -> Tally {
     let mut tally = Tally::default();
-    for _ in 0..clients {
-        tally.add(Socket::connect(&Client::new("you", url), transport, None).await);
+    for number in 1..=clients {
+        let client = Client::new(format!("client {number}"), url);
+        tally.add(Socket::connect(&client, transport, None).await);
     }
     tally
 }
@@ -226,8 +227,8 @@ pub async fn connect_one_by_one(url: &str, transport: Transport, clients: usize)
 /// Connects `clients` clients over `transport`, all at once.
 pub async fn connect_at_once(url: &str, transport: Transport, clients: usize) -> Tally {
     let mut attempts = JoinSet::new();
-    for _ in 0..clients {
-        let client = Client::new("you", url);
+    for number in 1..=clients {
+        let client = Client::new(format!("client {number}"), url);
         attempts.spawn(async move { Socket::connect(&client, transport, None).await });
     }
     let mut tally = Tally::default();

@@ -66,7 +66,7 @@ pub async fn gather(
     let (mut members, mut failed) = (Vec::new(), 0);
     for number in 1..=count {
         let address = crowd.address(number);
-        let mut client = Client::at("you", url, address);
+        let mut client = Client::at(format!("client {number}"), url, address);
         if keep_cookies {
             client = client.keeping_cookies();
         }
@@ -99,7 +99,8 @@ pub async fn servers_of(
     let mut servers = Vec::new();
     for number in 1..=count {
         let address = crowd.address(number);
-        let polling = Polling::open(&Client::at("you", url, address)).await?;
+        let client = Client::at(format!("client {number}"), url, address);
+        let polling = Polling::open(&client).await?;
         servers.push((address, polling.owner));
     }
     Ok(servers)

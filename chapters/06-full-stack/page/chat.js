@@ -1,10 +1,11 @@
 // One user of the chat, with the official Socket.IO client.
 
+import { LETTERS } from "./servers.js";
+
 /** How long the server may take to acknowledge a message. */
 const PATIENCE = 5_000;
 
-/** What the stage calls the servers on the article's ports. */
-const LETTERS = { 8000: "● A", 8001: "▲ B", 8002: "■ C" };
+const SHAPES = { A: "●", B: "▲", C: "■" };
 
 const find = (id) => document.getElementById(id);
 const user = new URLSearchParams(location.search).get("user")?.trim().slice(0, 40);
@@ -78,8 +79,9 @@ function follow(socket) {
 /** Says which server it is; without one, that it is none. */
 function name(pid, port) {
   const letter = LETTERS[port] ?? "";
-  find("server").dataset.letter = letter.slice(-1);
-  find("server").textContent = pid ? `${letter} PID ${pid} on port ${port}`.trim() : "none";
+  find("server").dataset.letter = letter;
+  const called = letter && `${SHAPES[letter] ?? "●"} ${letter} `;
+  find("server").textContent = pid ? `${called}PID ${pid} on port ${port}` : "none";
 }
 
 /** The server's own words, if it had any. */

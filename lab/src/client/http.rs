@@ -233,14 +233,15 @@ impl Client {
         }
     }
 
-    /// Tells the listener, if there is one, that a request is on its way. Returns its number.
+    /// Tells whoever listens that a request is on its way. Returns its number.
     pub(super) fn asks(&self, method: &'static str, target: &str) -> u64 {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let id = NEXT.fetch_add(1, Relaxed);
-        if let Some(listener) = &self.inner.listener {
-            listener(Event::Asked {
+        if let Some(tell) = self.inner.listener.tell() {
+            tell(Event::Asked {
                 id,
                 client: self.name().to_owned(),
+                address: self.inner.address,
                 method,
                 target: target.to_owned(),
             });

@@ -1,0 +1,62 @@
+// The chapter's own experiments, played again: what its clients did, as it was observed, and
+// slower, so that one can follow.
+
+import { Trace } from "./trace.js";
+
+/** How long what is said and what comes and goes is looked at, in milliseconds. */
+const DWELL = { chapter: 1200, step: 2200, claim: 2200, message: 1200, up: 500, down: 1200 };
+const READ_A_LETTER = 25;
+/** So long at most the requests and frames of one experiment take, and each of them. */
+const EXPERIMENT = 20_000;
+const SLOWEST = 1000;
+
+export class Lesson {
+  /** `told` is the stage's answer to GET /lesson, `state` how the stage stands now. */
+  constructor({ events, methods }, state) {
+    this.trace = new Trace();
+    const nothingYet = { servers: [], nginx: null, redis: null, clients: [], switch: null, ledger: {} };
+    this.trace.push({ type: "state", at: 0, state: { ...state, ...nothingYet, lesson: { methods } } });
+    let at = 0;
+    for (const experiment of experiments(events)) {
+      const busy = experiment.filter(isTraffic).length;
+      const pace = Math.min(SLOWEST, EXPERIMENT / Math.max(1, busy));
+      for (const event of experiment) {
+        this.trace.push({ type: "event", at, time: event.at, event, skipped: 0 });
+        if (isTraffic(event)) at += pace;
+        else if (event.event === "note") at += Math.min(500 + event.text.length * READ_A_LETTER, 4000);
+        else at += DWELL[event.event] ?? 0;
+      }
+    }
+    this.ends = at;
+    // So that every step of it can be stepped to from the start.
+    this.trace.advance(Infinity, () => {});
+    this.playFrom(0);
+  }
+
+  /** Plays on from after that many entries. */
+  playFrom(number) {
+    this.trace.rewind(number);
+    this.began = performance.now() - this.trace.scene.at;
+  }
+
+  /** The time that is shown now. */
+  now() {
+    return performance.now() - this.began;
+  }
+
+  isOver() {
+    return this.now() > this.ends;
+  }
+}
+
+const isTraffic = ({ event }) => event === "exchange" || event === "frame";
+
+/** The events of the beginning, and of each experiment after it. */
+function experiments(events) {
+  const parts = [[]];
+  for (const event of events) {
+    if (event.event === "step") parts.push([]);
+    parts.at(-1).push(event);
+  }
+  return parts;
+}

@@ -368,7 +368,8 @@ async fn through_nginx_the_page_names_the_server_that_holds_its_connection() {
     let address = bench.stage.server_addresses()[owner];
     let letter = bench.stage.letter_of(Some(address)).unwrap();
     let pid = bench.stage.server_pid(letter).unwrap();
-    assert_eq!(named, format!("● A PID {pid} on port {}", address.port()));
+    let expected = format!("■ {letter} PID {pid} on port {}", address.port());
+    assert_eq!(named, expected);
 }
 
 /// Where a proxy gives a page a path of its own, the page asks for everything below it.

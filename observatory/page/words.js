@@ -69,9 +69,9 @@ export function refusal(scene, { client: name, asked, owner }) {
   if (!owner) return `${client} asked with a session ID, and ${asked} does not know it: ${answer}`;
   const session = client === name ? `${name}'s session` : `The session of “${name}”`;
   if (owner === asked) {
-    return `${session} lived in ${owner}'s memory, and ${owner} does not know it any more: ${answer}`;
+    return `${upper(session)} lived in ${owner}'s memory, and ${owner} does not know it any more: ${answer}`;
   }
-  return `${session} ${lives(scene, owner)} ${owner}. ${balancing} asked ${asked}, which does not know it: ${answer}`;
+  return `${upper(session)} ${lives(scene, owner)} ${owner}. ${balancing} asked ${asked}, which does not know it: ${answer}`;
 }
 
 const lives = (scene, owner) => (scene.servers[owner]?.up ? "lives in" : "died with");

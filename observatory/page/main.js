@@ -184,6 +184,7 @@ $("lesson").addEventListener("click", async () => {
   log.resume([]);
   say("The lesson, played again. The space bar pauses it");
   $("lesson").textContent = "Back to live";
+  document.body.dataset.lesson = "true";
 });
 
 function backToLive() {
@@ -194,6 +195,7 @@ function backToLive() {
   trace.advance(feed.shown(), () => {});
   log.resume(trace.linesUntil(trace.applied, LINES));
   $("lesson").textContent = "Watch the lesson";
+  document.body.dataset.lesson = "false";
   sayLive();
 }
 

@@ -360,9 +360,19 @@ async fn the_observatory_plays_the_lesson_again() {
     let observatory = Observatory::of(CHAPTER);
     let page = observatory.open(&browser).await;
     page.click("#lesson").await;
+    page.wait_js("document.body.dataset.lesson === 'true'")
+        .await;
+    page.click("#pause").await;
+    let step_until = async |condition: &str| {
+        page.js(&format!(
+            "(async () => {{ while (!({condition})) {{ document.querySelector('#forward').click(); \
+             await new Promise(requestAnimationFrame); }} }})()"
+        ))
+        .await
+    };
     let why = "document.querySelector('#why').textContent";
-    page.wait_js(&format!(
-        "{why}.includes('The session of “you” lives in') && {why}.includes('(round robin)')"
+    step_until(&format!(
+        "{why}.startsWith('The session of “you” lives in') && {why}.includes('(round robin)')"
     ))
     .await;
     assert_eq!(
@@ -370,15 +380,17 @@ async fn the_observatory_plays_the_lesson_again() {
             .await,
         json!(1)
     );
-    // What follows is stepped to, not waited for.
-    page.click("#pause").await;
-    let told = |words: &str| format!("document.querySelector('#news').textContent === '{words}'");
     let second = "Experiment: ip_hash: the same servers, the same two requests.";
-    page.js(&format!(
-        "(async () => {{ while (!({})) {{ document.querySelector('#forward').click(); \
-         await new Promise(requestAnimationFrame); }} }})()",
-        told(second)
+    step_until(&format!(
+        "document.querySelector('#news').textContent === '{second}'"
     ))
+    .await;
+    // And from there it plays by itself.
+    page.click("#pause").await;
+    page.wait_js(
+        "document.querySelector('#log').textContent\
+         .includes('✓ both reach the same server, and both are answered')",
+    )
     .await;
 
     page.click("#lesson").await;

@@ -292,11 +292,15 @@ impl Page {
 
     /// Presses and releases the mouse in the middle of an element.
     pub(crate) async fn click(&self, selector: &str) {
+        // What is still moved by what is drawn above it would be missed.
         let middle = format!(
-            "(() => {{ const element = document.querySelector({}); \
+            "(async () => {{ let before; for (;;) {{ \
+             const element = document.querySelector({}); \
              element.scrollIntoView({{ block: 'center', behavior: 'instant' }}); \
              const box = element.getBoundingClientRect(); \
-             return [box.x + box.width / 2, box.y + box.height / 2]; }})()",
+             const middle = [box.x + box.width / 2, box.y + box.height / 2]; \
+             if (before?.join() === middle.join()) return middle; \
+             before = middle; await new Promise(requestAnimationFrame); }} }})()",
             json!(selector)
         );
         let middle = self.js(&middle).await;

@@ -203,19 +203,10 @@ mod tests {
 
     #[test]
     fn the_delay_is_that_of_the_official_client() {
-        let seconds = |attempts, chance| delay(attempts, chance).as_secs_f64();
-        assert_eq!(
-            [0.0, 0.5, 1.0].map(|chance| seconds(0, chance)),
-            [0.5, 1.0, 1.5]
-        );
-        assert_eq!(
-            [0.0, 0.5, 1.0].map(|chance| seconds(1, chance)),
-            [1.0, 2.0, 3.0]
-        );
-        assert_eq!(
-            [0.0, 0.5, 1.0].map(|chance| seconds(3, chance)),
-            [4.0, 5.0, 5.0]
-        );
+        let delays = |attempts| [0.0, 0.5, 1.0].map(|chance| delay(attempts, chance).as_millis());
+        assert_eq!(delays(0), [500, 1000, 1500]);
+        assert_eq!(delays(1), [1000, 2000, 3000]);
+        assert_eq!(delays(3), [4000, 5000, 5000]);
         assert_eq!(delay(1000, 0.0), DELAY_MAX);
     }
 }

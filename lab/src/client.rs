@@ -268,6 +268,6 @@ fn closed() -> io::Error {
 }
 
 /// None of these locks is held across an `.await`, and a panic leaves their contents whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

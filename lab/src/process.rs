@@ -162,10 +162,15 @@ impl Process {
 
     /// Asks the program to end (SIGTERM), waits, and kills what is left of its group.
     pub(crate) async fn stop(self) {
-        if self.signal(Signal::TERM).is_ok() {
-            let _ended_or_too_slow = timeout(PATIENCE, ended(self.exit.clone())).await;
-        }
+        self.stop_within(PATIENCE).await;
+    }
+
+    /// The same, with another patience. Returns whether it ended by itself.
+    pub(crate) async fn stop_within(self, patience: Duration) -> bool {
+        let by_itself = self.signal(Signal::TERM).is_ok()
+            && timeout(patience, ended(self.exit.clone())).await.is_ok();
         self.kill().await;
+        by_itself
     }
 
     /// Ends the program at once, as `kill -9` does, and its guard with it.

@@ -2,10 +2,11 @@
 //! program that is no server and reaches their users all the same.
 //!
 //! [`chat`] is the server, [`driver`] carries its adapter's messages through Redis and
-//! survives Redis' death, [`emit`] sends from outside, [`experiment`] is what users do, and
-//! `page` is the chat in a browser.
+//! survives Redis' death, [`emit`] sends from outside, [`experiment`] is what users do,
+//! `page` is the chat in a browser, and [`drill`] counts what is lost when something dies.
 
 pub mod chat;
+pub mod drill;
 pub mod driver;
 pub mod emit;
 pub mod experiment;

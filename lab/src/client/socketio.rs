@@ -92,6 +92,8 @@ impl Socket {
             Some(auth) => format!("0{auth}"),
             None => "0".to_owned(),
         });
+        // What comes with the welcome, or during the upgrade, is heard too.
+        let mut early = Vec::new();
         let (session, id, owner) = match transport {
             Transport::WebSocket => {
                 let mut socket = WebSocket::open(client, None).await?;
@@ -107,13 +109,13 @@ impl Socket {
             Transport::Polling | Transport::Upgrade => {
                 let polling = Polling::open(client).await?;
                 polling.send(&hello).await?;
-                let id = welcome_over_polling(&polling).await?;
+                let id = welcome_over_polling(&polling, &mut early).await?;
                 let owner = polling.owner;
                 if transport == Transport::Upgrade
                     && polling.open.upgrades.iter().any(|to| to == "websocket")
                 {
                     (
-                        Session::WebSocket(upgrade(client, &polling).await?),
+                        Session::WebSocket(upgrade(client, &polling, &mut early).await?),
                         id,
                         owner,
                     )
@@ -130,6 +132,9 @@ impl Socket {
             heard,
             acks: Arc::clone(&acks),
         };
+        for packet in early {
+            ears.hear(packet);
+        }
         let carrier = tokio::spawn(async move {
             // How a session ends shows in the record and to whoever waits for an event.
             let _how_it_ended = match session {
@@ -217,14 +222,16 @@ fn gone() -> Error {
     Error::Unexpected("the session has ended".to_owned())
 }
 
-/// Waits for the namespace's welcome, `40{"sid":…}`, and answers pings meanwhile.
-async fn welcome_over_polling(polling: &Polling) -> Result<String, Error> {
+/// Waits for the namespace's welcome, `40{"sid":…}`, and answers pings meanwhile. What
+/// comes behind it in the same payload is `early`.
+async fn welcome_over_polling(polling: &Polling, early: &mut Vec<Packet>) -> Result<String, Error> {
     loop {
         let mut id = None;
         for packet in polling.poll().await? {
             match packet {
                 Packet::Ping(_) => polling.send(&Packet::Pong(String::new())).await?,
-                Packet::Message(message) => id = Some(welcome(&message)?),
+                Packet::Message(message) if id.is_none() => id = Some(welcome(&message)?),
+                Packet::Message(_) => early.push(packet),
                 _ => {}
             }
         }
@@ -256,7 +263,11 @@ fn welcome(message: &str) -> Result<String, Error> {
 }
 
 /// Moves a session from polling to a WebSocket, as the specification's section "Upgrade" says.
-async fn upgrade(client: &Client, polling: &Polling) -> Result<WebSocket, Error> {
+async fn upgrade(
+    client: &Client,
+    polling: &Polling,
+    early: &mut Vec<Packet>,
+) -> Result<WebSocket, Error> {
     let mut socket = WebSocket::open(client, Some(&polling.open.sid)).await?;
     socket.send(&Packet::Ping("probe".to_owned())).await?;
     // The client keeps polling until the probe is answered. The poll that is held then
@@ -275,8 +286,9 @@ async fn upgrade(client: &Client, polling: &Polling) -> Result<WebSocket, Error>
             }
         };
         for packet in packets {
-            if let Packet::Ping(_) = packet {
-                polling.send(&Packet::Pong(String::new())).await?;
+            match packet {
+                Packet::Ping(_) => polling.send(&Packet::Pong(String::new())).await?,
+                other => early.push(other),
             }
         }
     }

@@ -409,18 +409,18 @@ impl Stage {
     /// or nginx refuses it.
     pub async fn start_nginx(&mut self, config: &str) -> Result<String> {
         let is_first = self.nginx_found.is_none();
-        let url = self.switch_nginx(config).await?;
+        let site = self.nginx_site(config, str::to_owned)?;
+        let url = self.run_nginx(&site).await?;
         if let (Some((nginx, _)), Some(found)) = (&self.nginx, &self.nginx_found) {
-            let up = |detail| Event::Up {
-                part: Part::Nginx,
-                pid: Some(nginx.process().pid()),
-                detail,
-            };
+            let pid = nginx.process().pid();
             if is_first {
-                self.journal.record(up(found.origin.clone()));
+                self.journal.record(Event::Up {
+                    part: Part::Nginx,
+                    pid: Some(pid),
+                    detail: found.origin.clone(),
+                });
             }
-            self.journal
-                .record(up(format!("{url} with nginx/{config}")));
+            self.journal.record(serves(pid, &site));
         }
         Ok(url)
     }
@@ -475,6 +475,8 @@ impl Stage {
             .start(site, self.scratch.path(), &self.journal)
             .await?;
         let watcher = watch(Part::Nginx, running.process(), &self.journal);
+        self.journal
+            .record_unshown(serves(running.process().pid(), site));
         self.nginx = Some((running, watcher));
         self.nginx_found = Some(nginx);
         Ok(format!("http://{}", site.address))
@@ -494,6 +496,8 @@ impl Stage {
             bail!("no nginx runs");
         };
         found.test(&site).await?;
+        self.journal
+            .record_unshown(serves(running.process().pid(), &site));
         running.reload(&site).await
     }
 
@@ -736,4 +740,13 @@ fn watch(part: Part, process: &Process, journal: &Journal) -> AbortHandle {
         }
     })
     .abort_handle()
+}
+
+/// nginx serves a site from now on.
+fn serves(pid: u32, site: &Site) -> Event {
+    Event::Up {
+        part: Part::Nginx,
+        pid: Some(pid),
+        detail: format!("http://{} with nginx/{}", site.address, site.config),
+    }
 }

@@ -34,7 +34,7 @@ export class Controls {
       to: $("say-to").value,
       text: $("say-text").value,
     }));
-    on("method", "change", () => { $("diff").hidden = true; });
+    on("method", "change", () => { $("diff").hidden = $("reloaded").hidden = true; });
   }
 
   /** Asks the stage; gives its answer, or null and shows the error. */
@@ -65,8 +65,9 @@ export class Controls {
     this.isLost = false;
 
     $("balancing").hidden = !state.nginx || state.methods.length === 0;
-    if (fill($("method"), state.methods) || before?.nginx?.method !== state.nginx?.method) {
-      if (state.methods.includes(state.nginx?.method)) $("method").value = state.nginx.method;
+    const methods = state.methods.map((method) => method.name);
+    if (fill($("method"), methods) || before?.nginx?.method !== state.nginx?.method) {
+      if (methods.includes(state.nginx?.method)) $("method").value = state.nginx.method;
     }
 
     const isHttp = state.talk === null;
@@ -191,6 +192,7 @@ function showDiff(diff) {
   });
   $("diff").replaceChildren(...lines);
   $("diff").hidden = lines.length === 0;
+  $("reloaded").hidden = false;
 }
 
 function button(words, label, act) {

@@ -11,11 +11,11 @@ const EXPERIMENT = 20_000;
 const SLOWEST = 1000;
 
 export class Lesson {
-  /** `told` is the stage's answer to GET /lesson, `state` how the stage stands now. */
-  constructor({ events, methods }, state) {
+  /** `events` are the stage's answer to GET /lesson, `state` is how the stage stands now. */
+  constructor({ events }, state) {
     this.trace = new Trace();
     const nothingYet = { servers: [], nginx: null, redis: null, clients: [], switch: null, ledger: {} };
-    this.trace.push({ type: "state", at: 0, state: { ...state, ...nothingYet, lesson: { methods } } });
+    this.trace.push({ type: "state", at: 0, state: { ...state, ...nothingYet, isLesson: true } });
     let at = 0;
     for (const experiment of experiments(events)) {
       const busy = experiment.filter(isTraffic).length;

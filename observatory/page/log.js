@@ -72,10 +72,12 @@ function lines(entry) {
   return entry.lines.map((words) => {
     const line = document.createElement("p");
     line.textContent = words;
-    line.dataset.at = time(entry.time ?? entry.at);
+    // In the lesson, much happens in one second.
+    line.dataset.at = entry.time === undefined ? time(entry.at) : `${(entry.time / 1000).toFixed(3)}`;
     const kind = entry.event?.event;
     if (isBad(entry)) line.className = "bad";
     if (kind === "message" && entry.event.arrived) line.className = "good";
+    if (kind === "note") line.className = "note";
     if (kind === "chapter" || kind === "step") line.className = "head";
     return line;
   });

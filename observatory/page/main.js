@@ -66,7 +66,7 @@ const feed = new Feed({
 });
 
 function sayLive() {
-  say(`Live: ${state.nginx ? state.nginx.url : count(state.servers.length, "server")}`);
+  say(`Live: ${state.nginx ? `nginx at ${state.nginx.url}` : count(state.servers.length, "server")}`);
 }
 
 function say(words) {
@@ -107,8 +107,9 @@ function show(scene, clock, isStill, isStep) {
     figure.className = value && (name === "refused" || name === "lost") ? "bad" : value && name === "delivered" ? "good" : "";
   }
   const isSampled = scene.sampled > 1.05 && scene.at - scene.flow.since < 3000;
-  $("sampled").hidden = !isSampled;
-  if (isSampled) write($("sampled"), `sampled: ${share(scene.sampled)} drawn`);
+  $("sampled").hidden = !isSampled && !scene.isCrowded;
+  const sampled = isSampled ? `sampled: ${share(scene.sampled)} drawn` : "";
+  write($("sampled"), scene.isCrowded ? "the last 60 clients are drawn" : sampled);
 }
 
 function share(sampled) {
@@ -184,8 +185,14 @@ $("lesson").addEventListener("click", async () => {
   log.resume([]);
   say("The lesson, played again. The space bar pauses it");
   $("lesson").textContent = "Back to live";
-  document.body.dataset.lesson = "true";
+  stand(true);
 });
+
+/** What acts on the stage, or asks what will happen there, waits while the lesson is played. */
+function stand(isLesson) {
+  document.body.dataset.lesson = String(isLesson);
+  for (const id of ["question", "controls"]) $(id).inert = isLesson;
+}
 
 function backToLive() {
   const wasLesson = lesson !== null;
@@ -195,7 +202,7 @@ function backToLive() {
   trace.advance(feed.shown(), () => {});
   log.resume(trace.linesUntil(trace.applied, LINES));
   $("lesson").textContent = "Watch the lesson";
-  document.body.dataset.lesson = "false";
+  stand(false);
   sayLive();
 }
 

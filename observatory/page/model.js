@@ -36,6 +36,8 @@ export function beginning() {
     why: "",
     news: "",
     isGoodNews: true,
+    /** Whether there are guests who are not drawn. */
+    isCrowded: false,
     flow: { since: 0, heard: 0, skipped: 0, drawn: 0, share: 1, credit: 0 },
     sampled: 1,
   };
@@ -62,7 +64,6 @@ export function apply(scene, entry) {
 }
 
 function adopt(scene, state) {
-  const lessonEnds = scene.state && !scene.state.ready && state.ready;
   scene.state = state;
   for (const { letter, address, pid } of state.servers) {
     const before = scene.servers[letter];
@@ -73,9 +74,10 @@ function adopt(scene, state) {
 
   const listed = new Set(state.clients.map((client) => client.name));
   for (const client of Object.values(scene.clients)) {
-    if (listed.has(client.name) || !(client.listed || lessonEnds)) continue;
+    if (listed.has(client.name) || !client.listed) continue;
     delete scene.clients[client.name];
     scene.gone[client.name] = true;
+    settle(scene, client.name);
   }
   for (const told of state.clients) {
     const client = known(scene, told.name);
@@ -86,8 +88,15 @@ function adopt(scene, state) {
     if (told.server) client.owner = told.server;
     // Who connects by WebSocket alone has one, whether or not this page was there to see it.
     if (told.status === "connected" && told.transport === "websocket") client.pipe ??= told.server;
+    if (told.status === "connected") settle(scene, client.name);
     if (told.status === "refused" || (wasConnected && told.status === "connecting")) client.pipe = null;
   }
+}
+
+/** A client that got in, or left, is refused no more. */
+function settle(scene, name) {
+  scene.refusals = scene.refusals.filter((refusal) => refusal.client !== name);
+  if (!scene.refusals.length) scene.why = "";
 }
 
 /** Changes the scene; for an exchange, gives what the scene knew about it. */
@@ -158,6 +167,7 @@ function begin(scene) {
 /** What was drawn for what was done before goes. */
 function turn(scene) {
   scene.refusals = [];
+  scene.flights = scene.flights.filter((flight) => !flight.fails);
   scene.marks = [];
   scene.why = "";
   scene.sampled = 1;
@@ -167,7 +177,7 @@ function turn(scene) {
 function changes(scene, { event, part, pid, detail }) {
   const isUp = event === "up";
   if (part === "redis") scene.redisUp = isUp;
-  if (isUp && scene.state?.lesson) appears(scene, part, detail);
+  if (isUp && scene.state) appears(scene, part, detail);
   const letter = part?.server;
   const server = letter && scene.servers[letter];
   if (!server) return;
@@ -178,16 +188,20 @@ function changes(scene, { event, part, pid, detail }) {
   else server.wasDown = true;
 }
 
-/** The lesson begins with nothing: what stands is known from what came up. */
+/** nginx has another config; and a lesson, which begins with nothing, has one part more. */
 function appears(scene, part, detail) {
   const { state } = scene;
+  const config = words.configIn({ part, detail });
+  if (config) {
+    const method = state.methods.find((one) => one.config === config)?.name ?? config;
+    scene.state = { ...state, nginx: { ...state.nginx, method } };
+    if (state.isLesson) begin(scene);
+    else turn(scene);
+  }
+  if (!state.isLesson) return;
   const port = part?.server && /on (\d+) port/.exec(detail)?.[1];
   if (port) scene.servers[part.server] ??= { answered: 0, letter: part.server, address: `127.0.0.1:${port}` };
   if (part === "redis") scene.state = { ...state, redis: { up: true } };
-  const [, url, config] = /^(\S+) with nginx\/(\S+)/.exec(part === "nginx" ? detail : "") ?? [];
-  if (!url) return;
-  const method = state.lesson.methods.find((one) => one.config === config)?.name ?? config;
-  scene.state = { ...state, nginx: { url, method } };
 }
 
 /** A process is gone, and with it every connection to it. */
@@ -212,6 +226,7 @@ function exchanged(scene, event, at) {
 
   const isWebSocket = answer?.status === 101;
   const sid = sidOf(event.target);
+  if (!client.listed && answer) client.status = isWebSocket || sid ? "connected" : "connecting";
   if (isWebSocket) {
     client.pipe = letter;
     if (!sid) client.owner = letter;
@@ -225,6 +240,7 @@ function exchanged(scene, event, at) {
     const owner = (sid && client.sessions[sid]) ?? client.owner;
     const refusal = { client: client.name, asked: letter, owner, at };
     facts.owner = owner;
+    if (!client.listed) client.status = "refused";
     if (!client.isGone) {
       scene.refusals.push(refusal);
       scene.why = words.refusal(scene, refusal);
@@ -301,7 +317,9 @@ function leave(scene) {
   }
   const guests = Object.values(scene.clients).filter((client) => !client.listed);
   guests.sort((a, b) => b.seen - a.seen);
+  scene.isCrowded &&= guests.length >= GUESTS;
   guests.forEach((client, i) => {
+    scene.isCrowded ||= i >= GUESTS;
     if (i >= GUESTS || hasStayed(client, at)) delete scene.clients[client.name];
   });
 }
@@ -347,8 +365,7 @@ export function present(scene) {
 /** How many of the clients that are known are connected to a server. */
 export function connected(scene, letter) {
   return Object.values(scene.clients).filter((client) =>
-    client.owner === letter && !client.isGone && (client.listed ? client.status === "connected" : Object.keys(client.sessions).length))
-    .length;
+    client.owner === letter && !client.isGone && client.status === "connected").length;
 }
 
 function known(scene, name) {

@@ -108,15 +108,16 @@ export class Picture {
     for (const [name, nodes] of this.clients) {
       const client = scene.clients[name];
       if (!client) continue;
-      const guest = Object.keys(client.sessions).length || client.pipe ? "connected" : "connecting";
-      const status = client.listed ? client.status : guest;
+      const { status } = client;
       const letter = client.pipe ?? client.owner;
       set(nodes.group, "data-status", status);
+      // A lesson's client may ask for a session, and for no more.
+      const isAtHome = status === "connected" || (!client.listed && status === "connecting" && letter);
       const isPlain = !client.listed && status === "connecting";
       const size = (plan.isDense ? 0.74 : 0.46) * plan.u;
       const refused = plan.isDense ? shape("A", size) + strike(size) : cross(0.38 * plan.u);
-      set(nodes.mark, "d", status === "refused" ? refused : shape(status === "connected" ? letter : "A", letter === "B" && plan.isDense ? size * 1.2 : size));
-      set(nodes.mark, "class", `mark ${status === "connected" ? `on ${tone(letter)}` : isPlain ? "guest" : status}${plan.isDense ? " dense" : ""}`);
+      set(nodes.mark, "d", status === "refused" ? refused : shape(isAtHome ? letter : "A", letter === "B" && plan.isDense ? size * 1.2 : size));
+      set(nodes.mark, "class", `mark ${isAtHome ? `on ${tone(letter)}` : isPlain ? "guest" : status}${plan.isDense ? " dense" : ""}`);
 
       const poll = heldPoll(client, clock);
       const isPolling = Boolean(poll) && client.owner && scene.servers[client.owner]?.up;
@@ -264,6 +265,7 @@ export class Picture {
       const box = kind === "client" ? null : kind === "server" ? plan.servers.get(name) : kind === "redis" ? plan.redis : plan.nginx;
       const client = kind === "client" ? plan.clients.get(name) : null;
       if (!box && !client) continue;
+      if (isStill && (one.kind === "pulse" || one.kind === "flash")) continue;
       const fade = isStill ? 1 : Math.min(1, (one.lasts - age) / 400);
       if (one.kind === "pulse" || one.kind === "flash") {
         const node = this.marks.take();
@@ -283,7 +285,7 @@ export class Picture {
       const node = this.marks.take();
       const [x, y] = client
         ? plan.isNarrow ? [client.x, client.y - 0.9 * u] : [client.x + (plan.isDense ? 0.5 : 1.7) * u, client.y - (plan.isDense ? 0.5 : 0.9) * u]
-        : one.kind === "lost" && kind === "server" && !plan.isNarrow ? [box.x + box.w + 1.1 * u, box.y + box.h / 2]
+        : one.kind === "lost" && kind === "server" && !plan.isNarrow ? [Math.min(box.x + box.w + 1.1 * u, plan.width - 0.7 * u), box.y + box.h / 2]
           : plan.isNarrow ? [box.x + box.w / 2, box.y + box.h + 0.9 * u] : [box.x + box.w + 0.9 * u, box.y + box.h / 2];
       set(node, "d", one.kind === "arrived" ? `M${-0.5 * u} 0L${-0.12 * u} ${0.4 * u}L${0.55 * u} ${-0.45 * u}` : cross(0.5 * u));
       set(node, "class", one.kind);

@@ -13,11 +13,14 @@ export function line(scene, event, facts) {
     case "step":
       return `Experiment: ${event.title}.`;
     case "note":
-      return event.text.replace(/\s+/g, " ");
+      return event.text.trim();
     case "claim":
       return `${event.held ? "✓" : "✗"} ${event.text}${event.seen ? ` (${event.seen})` : ""}`;
-    case "up":
+    case "up": {
+      const config = configIn(event);
+      if (config) return `nginx runs with nginx/${config}.`;
       return `${part(event.part)} is up${event.pid ? `, PID ${event.pid}` : ""}.`;
+    }
     case "down":
       return `${part(event.part)} is gone: ${event.how}.`;
     case "said":
@@ -58,6 +61,11 @@ function exchange(scene, event, facts) {
   if (method === "POST") return `${client} posts to ${server}: ${packet(event.sent ?? "")}.${detour}`;
   const held = facts.held ? ` after ${seconds(event.took)}` : "";
   return `${client} polls ${server}, which answers${held}: ${packet(body)}.${detour}`;
+}
+
+/** The config that nginx has from an event on, if it is about that. */
+export function configIn({ part, detail }) {
+  return part === "nginx" ? / with nginx\/(\S+)/.exec(detail)?.[1] : undefined;
 }
 
 /** Why a request was refused. */

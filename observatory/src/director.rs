@@ -427,6 +427,12 @@ impl<'s> Director<'s> {
             .iter()
             .map(|question| json!({ "ask": question.ask, "answers": question.trial.answers() }))
             .collect();
+        let methods: Vec<_> = self
+            .scene
+            .methods
+            .iter()
+            .map(|method| json!({ "name": method.name, "config": method.config }))
+            .collect();
         let state = json!({
             "title": self.stage.title(),
             "program": self.program,
@@ -437,7 +443,7 @@ impl<'s> Director<'s> {
                 "method": method.name,
                 "config": method.config,
             })),
-            "methods": self.scene.methods.iter().map(|method| method.name).collect::<Vec<_>>(),
+            "methods": methods,
             "redis": self.stage.redis_origin().map(|(origin, is_up)| json!({
                 "up": is_up,
                 "own": self.stage.owns_redis(),

@@ -124,7 +124,7 @@ pub async fn open(stage: &mut Stage, scene: &'static Scene) -> Result<()> {
     ));
     stage.show_all();
     let observed = stage.observer().so_far();
-    let lesson = server::lesson_of(&observed, scene.methods);
+    let lesson = server::lesson_of(&observed);
 
     let (asked, to_do) = mpsc::channel(16);
     let mut director = Director::new(stage, scene);

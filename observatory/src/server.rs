@@ -14,7 +14,7 @@ use axum::{
     routing::{get, post},
 };
 use futures_util::{StreamExt, stream};
-use lab::{Observed, Observer};
+use lab::{Observed, Observer, event::Part::Nginx};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::{
@@ -23,7 +23,6 @@ use tokio::{
 };
 
 use crate::{
-    Method,
     director::{Act, Asked},
     guard::guard,
 };
@@ -145,24 +144,23 @@ fn batch(last: Option<usize>, events: &[Observed]) -> Value {
 }
 
 /// What was observed before the page was opened: what the lesson's clients did, as it
-/// happened, and what the lesson says of it. `methods` is what the page calls nginx's configs.
-pub(crate) fn lesson_of(observed: &[Observed], methods: &[Method]) -> Value {
-    use lab::Event::{Asked, Exchange, Frame};
-    let once: Vec<_> = observed
+/// happened, and what the lesson says of it.
+pub(crate) fn lesson_of(observed: &[Observed]) -> Value {
+    use lab::Event::{Asked, Exchange, Frame, Step, Up};
+    // The last step is what to try by hand.
+    let ends = observed
+        .iter()
+        .rposition(|observed| matches!(observed.event, Step { .. }));
+    let lesson = &observed[..ends.unwrap_or_default()];
+    let once: Vec<_> = lesson
         .iter()
         .filter(|observed| match observed.event {
-            Asked { .. } | Exchange(_) | Frame { .. } => !observed.is_told,
+            Asked { .. } | Exchange(_) | Frame { .. } | Up { part: Nginx, .. } => !observed.is_told,
             _ => observed.is_told && !observed.event.is_background(),
         })
         .cloned()
         .collect();
-    let methods: Vec<_> = methods
-        .iter()
-        .map(|method| json!({ "name": method.name, "config": method.config }))
-        .collect();
-    let mut lesson = batch(None, &once);
-    lesson["methods"] = json!(methods);
-    lesson
+    batch(None, &once)
 }
 
 async fn replay(State(desk): State<Desk>) -> Response {

@@ -26,7 +26,8 @@ pub(crate) const SCENE: Scene = Scene {
                 crowd: Crowd::Spread,
             },
             why: "A session lives in one server's memory, and round robin takes the next \
-                  request to another server: 400 Session ID unknown.",
+                  request to another server: 400 Session ID unknown. They try again for ever; \
+                  where several do so at once, one may have the luck to hit its server twice.",
         },
         Question {
             ask: "ip_hash. The same nine clients, each from another network: who gets in?",
@@ -39,13 +40,14 @@ pub(crate) const SCENE: Scene = Scene {
                   that knows its session.",
         },
         Question {
-            ask: "ip_hash. Nine clients of one /24, such as one office: which servers do they get?",
+            ask: "ip_hash. Nine clients of one office, whose addresses differ in the last of four \
+                  numbers (a /24): which servers do they get?",
             trial: Trial::Connect {
                 method: "ip_hash",
                 transport: Transport::Polling,
                 crowd: Crowd::OneSubnet,
             },
-            why: "Only the first three octets of an address count. One office is one server's \
+            why: "Only the first three numbers of an address count. One office is one server's \
                   burden: that is what ip_hash costs.",
         },
     ],

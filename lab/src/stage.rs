@@ -491,6 +491,15 @@ impl Stage {
         Ok(format!("http://{address}"))
     }
 
+    /// Waits until a worker of before the last reload has ended. Returns whether it has
+    /// within the given time.
+    pub async fn old_nginx_worker_ends(&mut self, within: Duration) -> bool {
+        match &mut self.nginx {
+            Some((nginx, _)) => timeout(within, nginx.worker_ends()).await.unwrap_or(false),
+            None => false,
+        }
+    }
+
     /// Ends nginx (SIGTERM): every connection through it breaks.
     pub async fn end_nginx(&mut self) {
         if let Some((nginx, _)) = &self.nginx {

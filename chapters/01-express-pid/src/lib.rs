@@ -47,7 +47,8 @@ const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Serves `app` until SIGTERM or Ctrl-C, then lets open requests finish.
 ///
-/// Prints `<name> running on <PORT> port, PID: <pid>` once connections are accepted.
+/// Prints `<name> running on <PORT> port, PID: <pid>` once connections are accepted, and
+/// `<name> on <PORT> port has ended, PID: <pid>` at its end.
 /// `drain` runs first when the end is asked for: the place to close what would
 /// otherwise stay open. A second signal, or four seconds, end it in any case.
 pub async fn serve(
@@ -68,9 +69,14 @@ pub async fn serve(
         drain.await;
     });
     tokio::select! {
-        served = serving => served,
-        () = insisted.second_or_too_late() => Ok(()),
+        served = serving => served?,
+        () = insisted.second_or_too_late() => {}
     }
+    log(format!(
+        "{name} on {port} port has ended, PID: {}",
+        process::id()
+    ));
+    Ok(())
 }
 
 /// Writes a line to the console. One that is gone is no reason to stop serving.

@@ -196,6 +196,13 @@ pub(super) fn sockets(
         .counted(moved.len(), "sockets", lost)
         .back_after(away)
         .and(
+            "nobody is turned away for good, as the official client understands a connect error",
+            !told
+                .refusals()
+                .keys()
+                .any(|reason| reason.contains("welcome")),
+        )
+        .and(
             "each has a new session",
             moved.iter().all(|story| story.has_new_sessions()),
         )

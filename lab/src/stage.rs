@@ -20,7 +20,7 @@ use crate::{
     journal::{Journal, Observer, Recorder},
     nginx::{Nginx, RunningNginx, Site},
     ports::Ports,
-    process::{Process, Spec, ended},
+    process::{Process, Spec, ended, memory_of},
     redis::Redis,
     rewrite::Swap,
     server::Server,
@@ -178,6 +178,31 @@ impl Stage {
             self.journal.show_all();
         }
         held == claims
+    }
+}
+
+/// Memory.
+impl Stage {
+    /// The resident memory of each part that runs, in bytes: of its process and all that
+    /// it has started, after `ps`.
+    ///
+    /// # Errors
+    /// When there is no `ps`.
+    pub async fn memory(&self) -> Result<Vec<(Part, u64)>> {
+        let servers = self.servers.iter().filter_map(|server| {
+            let pid = server.pid()?;
+            Some((Part::Server(server.letter), pid))
+        });
+        let nginx = self
+            .nginx
+            .iter()
+            .map(|(nginx, _)| (Part::Nginx, nginx.process().pid()));
+        let redis = self
+            .redis
+            .iter()
+            .filter_map(|redis| Some((Part::Redis, redis.pid()?)));
+        let parts: Vec<_> = servers.chain(nginx).chain(redis).collect();
+        memory_of(parts).await
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod crowd;
 pub mod nginx;
 pub mod sockets;
+pub mod speaker;
 
 use lab::Drills;
 

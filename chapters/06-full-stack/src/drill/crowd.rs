@@ -3,24 +3,15 @@
 use std::{
     collections::{BTreeMap, HashSet},
     ops::Range,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
-    },
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
-use ch05_redis_pubsub::link::Private;
+use anyhow::{Result, ensure};
 use lab::{Returning, Transport, Visit};
-use redis::{AsyncCommands, RedisError, aio::MultiplexedConnection};
 use serde_json::json;
-use socketioxide_emitter::{Driver, IoEmitter};
-use tokio::{
-    task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval, sleep},
-};
+use tokio::time::{Instant, sleep};
 
+use super::speaker::{self, Speaker};
 use crate::experiment::User;
 
 /// Clients of each transport in a drill.
@@ -29,8 +20,6 @@ pub const EACH: usize = 30;
 pub const TRANSPORTS: [Transport; 3] =
     [Transport::WebSocket, Transport::Polling, Transport::Upgrade];
 
-/// Between two messages to everybody.
-const PAUSE: Duration = Duration::from_millis(50);
 /// How long everybody may take to connect at first, or to hear the last message.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// All is well once everybody is there, and nobody has come or gone for so long.
@@ -115,19 +104,21 @@ impl Crowd {
     /// # Errors
     /// When Redis does not take the messages.
     pub async fn leave(self) -> Result<Told> {
-        let spoken = self.speaker.finish().await?;
-        let last = spoken.saturating_sub(1).to_string();
+        let kept = self.speaker.finish().await?;
+        ensure!(
+            kept.iter().all(|kept| *kept),
+            "Redis did not take all of the messages to everybody"
+        );
+        let spoken = kept.len();
+        let last = spoken.saturating_sub(1);
         let mut stories = Vec::new();
         for member in self.members {
             // Whoever does not hear it has lost it, and that is counted.
             let _heard = member
-                .has_heard(|heard| heard.argument["text"] == last.as_str(), PATIENCE)
+                .has_heard(|heard| speaker::number(heard) == Some(last), PATIENCE)
                 .await;
             let heard = member.take_heard().into_iter();
-            let numbers = heard.filter_map(|heard| {
-                let number = heard.argument["text"].as_str()?.parse().ok()?;
-                Some((heard.visit, number))
-            });
+            let numbers = heard.filter_map(|heard| Some((heard.visit, speaker::number(&heard)?)));
             stories.push(Story {
                 name: member.name().to_owned(),
                 transport: member.transport(),
@@ -273,63 +264,5 @@ impl Story {
                 _ => 0..0,
             }
         })
-    }
-}
-
-/// Writes to everybody twenty times a second, from outside the servers.
-struct Speaker {
-    spoken: Arc<AtomicUsize>,
-    is_over: Arc<AtomicBool>,
-    task: JoinHandle<Result<()>>,
-}
-
-impl Speaker {
-    async fn start(redis: &str) -> Result<Self> {
-        let redis = redis::Client::open(redis)?
-            .get_multiplexed_async_connection()
-            .await
-            .context("the one who writes cannot reach Redis")?;
-        let spoken = Arc::new(AtomicUsize::new(0));
-        let is_over = Arc::new(AtomicBool::new(false));
-        let (said, over) = (Arc::clone(&spoken), Arc::clone(&is_over));
-        let task = tokio::spawn(async move {
-            let voice = Voice(redis);
-            let mut turns = interval(PAUSE);
-            turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            while !over.load(Relaxed) {
-                turns.tick().await;
-                let number = said.fetch_add(1, Relaxed);
-                let message = Private {
-                    from: "speaker".to_owned(),
-                    to: "all".to_owned(),
-                    text: number.to_string(),
-                };
-                IoEmitter::new().emit("message", &message, &voice).await?;
-            }
-            Ok(())
-        });
-        Ok(Self {
-            spoken,
-            is_over,
-            task,
-        })
-    }
-
-    /// Stops, and says how many messages it has sent.
-    async fn finish(self) -> Result<usize> {
-        self.is_over.store(true, Relaxed);
-        self.task.await??;
-        Ok(self.spoken.load(Relaxed))
-    }
-}
-
-/// The emitter brings no client of its own.
-struct Voice(MultiplexedConnection);
-
-impl Driver for Voice {
-    type Error = RedisError;
-
-    async fn emit(&self, channel: String, data: Vec<u8>) -> Result<(), RedisError> {
-        self.0.clone().publish(channel, data).await
     }
 }

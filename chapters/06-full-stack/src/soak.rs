@@ -24,7 +24,7 @@ const REDIS_BACK: Duration = Duration::from_secs(2);
 /// What a server may take to end after SIGTERM.
 const END: Duration = Duration::from_secs(5);
 /// Memory at the end is compared with that of this minute: by then everything has been used.
-const WARM: u32 = 5;
+const WARM: usize = 5;
 /// The memory may grow by a tenth, and by a MiB more: allocators keep what they had.
 const MARGIN: (u64, u64) = (10, 1 << 20);
 
@@ -81,8 +81,13 @@ impl Soak {
     }
 }
 
-/// Bytes of all parts together, after each minute.
-type Memory = Vec<u64>;
+/// Bytes of all parts together.
+#[derive(Default)]
+struct Memory {
+    /// After each minute.
+    minutes: Vec<u64>,
+    end: u64,
+}
 
 async fn happen(
     stage: &mut Stage,
@@ -94,7 +99,7 @@ async fn happen(
     const MINUTE: Duration = Duration::from_mins(1);
     let began = Instant::now();
     let mut killed = Killed::default();
-    let mut memory = Memory::new();
+    let mut memory = Memory::default();
     let mut next = Duration::from_secs(3);
     let mut turns = interval(Duration::from_secs(1));
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -106,16 +111,16 @@ async fn happen(
             killed.one(stage, speaker, chance).await?;
             next = began.elapsed() + Duration::from_secs(chance.u64(6..12));
         }
-        let minutes = u32::try_from(memory.len())? + 1;
+        let minutes = u32::try_from(memory.minutes.len())? + 1;
         if began.elapsed() > MINUTE * minutes {
-            memory.push(stage.memory().await?.iter().map(|(_, bytes)| bytes).sum());
-            tell(stage, minutes, people, &killed).await?;
+            let bytes = tell(stage, &format!("minute {minutes}"), people, &killed).await?;
+            memory.minutes.push(bytes);
         }
     }
     // The last that was killed is back; the last that it broke may not be.
     people.all_return().await;
     people.listen(speaker);
-    tell(stage, memory.len().try_into()?, people, &killed).await?;
+    memory.end = tell(stage, "at the end", people, &killed).await?;
     Ok(memory)
 }
 
@@ -153,23 +158,25 @@ impl Killed {
     }
 }
 
-async fn tell(stage: &Stage, minutes: u32, people: &People, killed: &Killed) -> Result<()> {
-    let mut servers = 0;
-    let mut others = String::new();
+/// Says how it goes. Returns the memory of all parts together, in bytes.
+async fn tell(stage: &Stage, when: &str, people: &People, killed: &Killed) -> Result<u64> {
+    let (mut servers, mut others) = (0, 0);
+    let mut told = String::new();
     for (part, bytes) in stage.memory().await? {
-        match part {
-            Part::Server(_) => servers += bytes,
-            other => others = format!("{others}, {other} {}", mebibytes(bytes)),
+        if let Part::Server(_) = part {
+            servers += bytes;
+        } else {
+            others += bytes;
+            told = format!("{told}, {part} {}", mebibytes(bytes));
         }
     }
     stage.note(format!(
-        "minute {minutes}: {} servers killed, Redis {} times; {people}; \
-         memory: servers {}{others}",
+        "{when}: {} servers killed, Redis {} times; {people}; memory: servers {}{told}",
         killed.servers,
         killed.redis,
         mebibytes(servers),
     ));
-    Ok(())
+    Ok(servers + others)
 }
 
 fn mebibytes(bytes: u64) -> String {
@@ -177,17 +184,15 @@ fn mebibytes(bytes: u64) -> String {
 }
 
 /// Claims that the memory at the end is that of minute 5.
-fn claim_memory(stage: &Stage, memory: &[u64]) {
+fn claim_memory(stage: &Stage, memory: &Memory) {
     let (tenth, more) = MARGIN;
-    let warm = memory.get(WARM as usize - 1);
-    let (Some(warm), Some(end)) = (warm, memory.last().filter(|_| memory.len() > WARM as usize))
-    else {
+    let Some(warm) = memory.minutes.get(WARM - 1) else {
         stage.note("Too short to compare memory with that of minute 5.");
         return;
     };
     stage.claim_seen(
         "memory at the end is that of minute 5, within a tenth and 1 MiB",
-        format!("{} and {}", mebibytes(*end), mebibytes(*warm)),
-        *end <= warm + warm / tenth + more,
+        format!("{} and {}", mebibytes(memory.end), mebibytes(*warm)),
+        memory.end <= warm + warm / tenth + more,
     );
 }

@@ -216,6 +216,35 @@ async fn reap(mut child: Child, pid: Pid, exited: watch::Sender<Option<ExitStatu
     }
 }
 
+/// The resident memory of processes and of what they have started, in bytes.
+pub(crate) async fn memory_of<P: Copy>(parts: Vec<(P, u32)>) -> Result<Vec<(P, u64)>> {
+    let listed = Command::new("ps")
+        .args(["-A", "-o", "pid=,ppid=,rss="])
+        .output()
+        .await
+        .context("no `ps` to ask for memory")?;
+    let listed = String::from_utf8_lossy(&listed.stdout);
+    let processes: Vec<(u32, u32, u64)> = listed
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split_whitespace();
+            let (pid, parent) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+            Some((pid, parent, fields.next()?.parse().ok()?))
+        })
+        .collect();
+    let of_family = |ancestor| {
+        let family = processes
+            .iter()
+            .filter(|(pid, parent, _)| *pid == ancestor || *parent == ancestor);
+        // `ps` counts in units of 1024 bytes, on Linux and macOS.
+        family.map(|(.., kibibytes)| kibibytes * 1024).sum()
+    };
+    Ok(parts
+        .into_iter()
+        .map(|(part, pid)| (part, of_family(pid)))
+        .collect())
+}
+
 async fn read_lines(stream: impl AsyncRead + Unpin, said: impl Fn(String)) {
     let mut stream = BufReader::new(stream);
     let mut line = Vec::new();

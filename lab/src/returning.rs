@@ -53,8 +53,8 @@ pub struct Visit {
 /// An event that a client heard.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Heard {
-    /// When.
-    pub at: Instant,
+    /// In which of its sessions; the first is 0.
+    pub visit: usize,
     /// Its name.
     pub event: String,
     /// Its first argument.
@@ -174,10 +174,9 @@ async fn stay(mut socket: Socket, record: &watch::Sender<Record>) {
         });
     });
     while let Some((event, argument)) = socket.next_event().await {
-        let at = Instant::now();
         record.send_modify(|record| {
             record.heard.push(Heard {
-                at,
+                visit: record.visits.len() - 1,
                 event,
                 argument,
             });

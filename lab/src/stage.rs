@@ -20,7 +20,7 @@ use crate::{
     journal::{Journal, Observer, Recorder},
     nginx::{Nginx, RunningNginx, Site},
     ports::Ports,
-    process::{Process, Spec, ended},
+    process::{Process, Spec, ended, memory_of},
     redis::Redis,
     rewrite::Swap,
     server::Server,
@@ -180,6 +180,31 @@ impl Stage {
     pub fn show_all(&self) {
         self.note("\nEach request, and what the servers write, shows up here:");
         self.journal.show_all();
+    }
+}
+
+/// Memory.
+impl Stage {
+    /// The resident memory of each part that runs, in bytes: of its process and all that
+    /// it has started, after `ps`.
+    ///
+    /// # Errors
+    /// When there is no `ps`.
+    pub async fn memory(&self) -> Result<Vec<(Part, u64)>> {
+        let servers = self.servers.iter().filter_map(|server| {
+            let pid = server.pid()?;
+            Some((Part::Server(server.letter), pid))
+        });
+        let nginx = self
+            .nginx
+            .iter()
+            .map(|(nginx, _)| (Part::Nginx, nginx.process().pid()));
+        let redis = self
+            .redis
+            .iter()
+            .filter_map(|redis| Some((Part::Redis, redis.pid()?)));
+        let parts: Vec<_> = servers.chain(nginx).chain(redis).collect();
+        memory_of(parts).await
     }
 }
 
@@ -508,6 +533,15 @@ impl Stage {
     pub fn nginx_url(&self) -> Result<String> {
         let address = self.nginx_address.context("no nginx runs")?;
         Ok(format!("http://{address}"))
+    }
+
+    /// Waits until a worker of before the last reload has ended. Returns whether it has
+    /// within the given time.
+    pub async fn old_nginx_worker_ends(&mut self, within: Duration) -> bool {
+        match &mut self.nginx {
+            Some((nginx, _)) => timeout(within, nginx.worker_ends()).await.unwrap_or(false),
+            None => false,
+        }
     }
 
     /// Ends nginx (SIGTERM): every connection through it breaks.

@@ -12,13 +12,14 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 /// What makes a binary something else than its stage; the caller's shell may have it set.
-const OURS: [&str; 6] = [
+const OURS: [&str; 7] = [
     "PORT",
     "LINK",
     "PEERS",
     "ADAPTER",
     "LAB_PROGRAM",
     "SHARED_PORT",
+    "ORDERS",
 ];
 
 /// The longest that anything here may take, a first build of nginx included.

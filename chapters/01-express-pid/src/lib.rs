@@ -6,15 +6,16 @@
 use std::{
     fmt,
     io::{self, Write},
-    net::Ipv4Addr,
+    net::{Ipv4Addr, SocketAddr},
     process,
     time::Duration,
 };
 
-use axum::{Router, routing::get};
+use axum::{Router, routing::get, serve::Listener};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
     time::timeout,
 };
 
@@ -47,9 +48,10 @@ const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Serves `app` until SIGTERM or Ctrl-C, then lets open requests finish.
 ///
-/// Prints `<name> running on <PORT> port, PID: <pid>` once connections are accepted.
-/// `drain` runs first when the end is asked for: the place to close what would
-/// otherwise stay open. A second signal, or four seconds, end it in any case.
+/// Prints `<name> running on <PORT> port, PID: <pid>` once connections are accepted, and
+/// `<name> on <PORT> port has ended, PID: <pid>` at its end.
+/// When the end is asked for, no more connections are accepted; then `drain` runs: the
+/// place to close what would otherwise stay open. A second signal, or four seconds, end it in any case.
 pub async fn serve(
     name: &str,
     listener: TcpListener,
@@ -63,13 +65,49 @@ pub async fn serve(
         process::id()
     ));
 
-    let serving = axum::serve(listener, app).with_graceful_shutdown(async {
-        asked.first().await;
+    let (open, closed) = oneshot::channel();
+    let serving = axum::serve(
+        OpenPort {
+            listener,
+            _open: open,
+        },
+        app,
+    )
+    .with_graceful_shutdown(asked.first());
+    // A client that still got in while its session's place is being closed would be
+    // turned away for good. Refused by the port, it tries again.
+    let draining = async {
+        let _port_is_closed = closed.await;
         drain.await;
-    });
+    };
     tokio::select! {
-        served = serving => served,
-        () = insisted.second_or_too_late() => Ok(()),
+        (served, ()) = async { tokio::join!(serving, draining) } => served?,
+        () = insisted.second_or_too_late() => {}
+    }
+    log(format!(
+        "{name} on {port} port has ended, PID: {}",
+        process::id()
+    ));
+    Ok(())
+}
+
+/// A listener that lets it be known when it is gone.
+struct OpenPort {
+    listener: TcpListener,
+    /// Never sent on: that it is dropped says it.
+    _open: oneshot::Sender<()>,
+}
+
+impl Listener for OpenPort {
+    type Io = TcpStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
+        Listener::accept(&mut self.listener).await
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
     }
 }
 

@@ -2,7 +2,9 @@
 //! come in.
 
 pub mod crowd;
+pub mod nginx;
 pub mod sockets;
+pub mod speaker;
 
 use lab::Drills;
 
@@ -20,5 +22,15 @@ pub fn drills() -> Drills {
             "server-killed",
             "kill -9 of one server, with sockets on it and messages on their way",
             sockets::server_killed,
+        )
+        .with(
+            "nginx-reload",
+            "nginx takes its config again, with sockets through it",
+            nginx::reloaded,
+        )
+        .with(
+            "nginx-restart",
+            "nginx is stopped and started, with sockets through it",
+            nginx::restarted,
         )
 }

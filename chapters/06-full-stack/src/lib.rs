@@ -3,7 +3,8 @@
 //!
 //! [`chat`] is the server, [`driver`] carries its adapter's messages through Redis and
 //! survives Redis' death, [`emit`] sends from outside, [`experiment`] is what users do,
-//! `page` is the chat in a browser, and [`drill`] counts what is lost when something dies.
+//! `page` is the chat in a browser, [`drill`] counts what is lost when something dies, and
+//! [`soak`] does so for half an hour.
 
 pub mod chat;
 pub mod drill;
@@ -11,3 +12,4 @@ pub mod driver;
 pub mod emit;
 pub mod experiment;
 mod page;
+pub mod soak;

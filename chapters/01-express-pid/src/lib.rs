@@ -6,12 +6,12 @@
 use std::{
     fmt,
     io::{self, Write},
-    net::Ipv4Addr,
+    net::{Ipv4Addr, SocketAddr},
     process,
     time::Duration,
 };
 
-use axum::{Router, routing::get};
+use axum::{Router, routing::get, serve::Listener};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -52,7 +52,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// otherwise stay open. A second signal, or four seconds, end it in any case.
 pub async fn serve(
     name: &str,
-    listener: TcpListener,
+    listener: impl Listener<Addr = SocketAddr>,
     app: Router,
     drain: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {

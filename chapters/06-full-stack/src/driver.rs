@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -27,10 +27,11 @@ use tokio::{
 };
 
 /// How long a publish may take before Redis counts as gone.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The least time between two attempts to reach a Redis that is gone.
+/// The least and the longest time between two attempts to reach a Redis that is gone.
 const PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// A driver for [`socketioxide_redis`] that survives a restart of Redis.
 #[derive(Clone)]
@@ -46,6 +47,8 @@ struct State {
     subscribers: RwLock<HashMap<String, mpsc::Sender<ChanItem>>>,
     is_gone: AtomicBool,
     went: Notify,
+    /// Messages that did not reach the other servers, or may not have.
+    stayed: AtomicUsize,
 }
 
 impl ResilientDriver {
@@ -55,28 +58,18 @@ impl ResilientDriver {
     /// # Errors
     /// When Redis does not answer now. Later it may come and go.
     pub async fn connect(url: &str) -> Result<Self, RedisError> {
-        let info = url.into_connection_info()?;
-        let resp3 = info
-            .redis_settings()
-            .clone()
-            .set_protocol(ProtocolVersion::RESP3);
-        let client = Client::open(info.set_redis_settings(resp3))?;
+        let client = resp3(url)?;
         // The manager would go on trying for ever; a Redis that was never there is an error.
         client.get_multiplexed_async_connection().await?;
 
         let state = Arc::new(State::default());
         let pushed = Arc::clone(&state);
-        let config = ConnectionManagerConfig::new()
+        let config = persistent()
             .set_push_sender(move |push| -> Result<(), std::convert::Infallible> {
                 pushed.take(push);
                 Ok(())
             })
-            .set_automatic_resubscription()
-            .set_number_of_retries(usize::MAX)
-            .set_min_delay(PAUSE)
-            .set_max_delay(Duration::from_millis(500))
-            .set_connection_timeout(Some(PATIENCE))
-            .set_response_timeout(Some(PATIENCE));
+            .set_automatic_resubscription();
         let driver = Self {
             connection: ConnectionManager::new_with_config(client, config).await?,
             state,
@@ -87,6 +80,32 @@ impl ResilientDriver {
         ));
         Ok(driver)
     }
+
+    /// Whether what is published now reaches the other servers. Right after an emit: whether
+    /// that message did.
+    pub(crate) fn crosses(&self) -> bool {
+        !self.state.is_gone.load(Relaxed)
+    }
+}
+
+/// A client of the Redis at `url`, over RESP3.
+pub(crate) fn resp3(url: &str) -> Result<Client, RedisError> {
+    let info = url.into_connection_info()?;
+    let resp3 = info
+        .redis_settings()
+        .clone()
+        .set_protocol(ProtocolVersion::RESP3);
+    Client::open(info.set_redis_settings(resp3))
+}
+
+/// How a connection is kept that must be there again as soon as Redis is.
+pub(crate) fn persistent() -> ConnectionManagerConfig {
+    ConnectionManagerConfig::new()
+        .set_number_of_retries(usize::MAX)
+        .set_min_delay(PAUSE)
+        .set_max_delay(LONGEST_PAUSE)
+        .set_connection_timeout(Some(PATIENCE))
+        .set_response_timeout(Some(PATIENCE))
 }
 
 impl Driver for ResilientDriver {
@@ -95,12 +114,11 @@ impl Driver for ResilientDriver {
     /// Never fails: the adapter delivers to its own sockets only after this, and a Redis
     /// that is away must not keep it from that.
     async fn publish(&self, channel: String, message: Vec<u8>) -> Result<(), RedisError> {
-        if self.state.is_gone.load(Relaxed) {
-            return Ok(());
-        }
         let mut connection = self.connection.clone();
         let publish = connection.publish::<_, _, usize>(channel, message);
-        if !matches!(timeout(PATIENCE, publish).await, Ok(Ok(_))) {
+        let is_gone = self.state.is_gone.load(Relaxed);
+        if is_gone || !matches!(timeout(PATIENCE, publish).await, Ok(Ok(_))) {
+            self.state.stayed.fetch_add(1, Relaxed);
             self.state.mark_gone();
         }
         Ok(())
@@ -135,7 +153,11 @@ impl Driver for ResilientDriver {
         self.connection.clone().unsubscribe(channel).await
     }
 
+    /// While Redis is away, a server knows of itself alone.
     async fn num_serv(&self, channel: &str) -> Result<u16, RedisError> {
+        if self.state.is_gone.load(Relaxed) {
+            return Ok(1);
+        }
         let (_, servers): (String, u16) = redis::cmd("PUBSUB")
             .arg("NUMSUB")
             .arg(channel)
@@ -192,5 +214,9 @@ async fn await_returns(connection: ConnectionManager, state: Arc<State>) {
         }
         state.is_gone.store(false, Relaxed);
         log("Redis is back");
+        let stayed = state.stayed.swap(0, Relaxed);
+        if stayed > 0 {
+            log(format!("{stayed} messages stayed on this server meanwhile"));
+        }
     }
 }

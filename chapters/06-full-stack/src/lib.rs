@@ -2,11 +2,15 @@
 //! program that is no server and reaches their users all the same.
 //!
 //! [`chat`] is the server, [`driver`] carries its adapter's messages through Redis and
-//! survives Redis' death, [`emit`] sends from outside, [`experiment`] is what users do, and
-//! `page` is the chat in a browser.
+//! survives Redis' death, [`delivery`] is how sure a sender can be, [`emit`] sends from
+//! outside, [`experiment`] is what users do, and `page` is the chat in a browser. `lane`
+//! keeps a client's messages in order, and [`stuck`] ends clients that do not read.
 
 pub mod chat;
+pub mod delivery;
 pub mod driver;
 pub mod emit;
 pub mod experiment;
+mod lane;
 mod page;
+pub mod stuck;

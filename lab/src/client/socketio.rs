@@ -50,11 +50,22 @@ pub struct Socket {
     /// The server that holds the session, where nginx says which one it is.
     pub owner: Option<SocketAddr>,
     outgoing: mpsc::UnboundedSender<Packet>,
-    events: mpsc::UnboundedReceiver<(String, Value)>,
+    events: mpsc::UnboundedReceiver<Heard>,
     acks: Acks,
     /// How many acknowledgements were asked for: the number of the next one.
     asked: AtomicU64,
     carrier: JoinHandle<()>,
+}
+
+/// An event that a client has heard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heard {
+    /// Its name.
+    pub event: String,
+    /// Its first argument.
+    pub argument: Value,
+    /// The number under which the server waits for an acknowledgement, if it does.
+    pub number: Option<u64>,
 }
 
 /// Who waits for the acknowledgement with which number.
@@ -174,7 +185,24 @@ impl Socket {
     /// Waits for the next event: its name, and its first argument. `None` once the
     /// connection is gone.
     pub async fn next_event(&mut self) -> Option<(String, Value)> {
+        let heard = self.next_heard().await?;
+        Some((heard.event, heard.argument))
+    }
+
+    /// The same, with what an acknowledgement needs.
+    pub async fn next_heard(&mut self) -> Option<Heard> {
         self.events.recv().await
+    }
+
+    /// Acknowledges what was heard, if the server waits for that.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn acknowledge(&self, heard: &Heard, answer: &Value) -> Result<(), Error> {
+        match heard.number {
+            Some(number) => self.send(format!("3{number}{}", serde_json::json!([answer]))),
+            None => Ok(()),
+        }
     }
 
     /// Waits for an event of that name; others are passed over. `None` if it does not
@@ -287,7 +315,7 @@ async fn upgrade(client: &Client, polling: &Polling) -> Result<WebSocket, Error>
 /// Where a session's packets go.
 struct Ears {
     outgoing: mpsc::UnboundedSender<Packet>,
-    heard: mpsc::UnboundedSender<(String, Value)>,
+    heard: mpsc::UnboundedSender<Heard>,
     acks: Acks,
 }
 
@@ -316,10 +344,13 @@ impl Ears {
         };
         match kind {
             "2" if !arguments.is_empty() => {
-                if let Value::String(name) = arguments.remove(0) {
-                    let argument = arguments.into_iter().next().unwrap_or(Value::Null);
+                if let Value::String(event) = arguments.remove(0) {
                     // Nobody listens once the socket is dropped.
-                    let _unheard = self.heard.send((name, argument));
+                    let _unheard = self.heard.send(Heard {
+                        event,
+                        argument: arguments.into_iter().next().unwrap_or(Value::Null),
+                        number: number.parse().ok(),
+                    });
                 }
             }
             "3" => {

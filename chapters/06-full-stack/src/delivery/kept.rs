@@ -38,14 +38,14 @@ const KEPT_FOR: i64 = 7 * 24 * 60 * 60;
 const AT_ONCE: usize = 100;
 
 /// Where a history begins: before every message.
-pub const BEGINNING: &str = "0";
+pub(crate) const BEGINNING: &str = "0";
 
 /// What became of a message that was to be kept.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kept {
+pub(crate) enum Kept {
     /// It is in the receiver's history, under this ID.
-    Kept(String),
+    Under(String),
     /// It may not be, and the sender should try again.
     NotNow,
     /// It will not be: a sentence that says why.
@@ -54,11 +54,11 @@ pub enum Kept {
 
 /// A message in a history.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Its ID; later ones are greater.
-    pub id: String,
+    pub(crate) id: String,
     /// What was said.
-    pub message: Private,
+    pub(crate) message: Private,
 }
 
 /// The users' histories, in Redis.
@@ -112,7 +112,7 @@ fn hear_keep<A: Adapter>(socket: &SocketRef<A>, user: String, history: History, 
             let message = private(&user, say.to, say.text);
             lane.enter(async move {
                 let kept = history.keep(&message).await;
-                if let Kept::Kept(id) = &kept {
+                if let Kept::Under(id) = &kept {
                     // One that is lost costs the receiver a moment: it asks by itself too.
                     let _rung = socket.to(message.to).emit("ring", id).await;
                 }
@@ -149,7 +149,7 @@ impl History {
         let mut redis = self.redis.clone();
         let added = commands.query_async::<(String,)>(&mut redis);
         match within_patience(added).await {
-            Ok((id,)) => Kept::Kept(id),
+            Ok((id,)) => Kept::Under(id),
             Err(error) if error.to_string().contains("unknown command") => Kept::Never(
                 "a history needs Redis Streams, and this Redis has none: put redis-server on \
                  PATH, or name a real Redis with REDIS_URL"

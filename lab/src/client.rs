@@ -19,7 +19,7 @@ use std::{
 
 pub use engineio::{OpenPacket, Packet, Polling, WebSocket};
 pub use http::{Answer, Connection};
-pub use socketio::{Socket, Transport};
+pub use socketio::{Received, Socket, Transport};
 
 use crate::event::Event;
 

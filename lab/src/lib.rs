@@ -52,5 +52,5 @@ pub use journal::{Observed, Observer, Recorder};
 pub use load::{Load, Sent, Sents};
 pub use nginx::{Site, config as nginx_config};
 pub use programs::exit_code;
-pub use returning::{Heard, Returning, Visit};
+pub use returning::{Heard, Returning, Visit, reconnection_delay};
 pub use stage::{Program, Stage};

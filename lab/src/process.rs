@@ -187,6 +187,20 @@ impl Process {
     }
 }
 
+/// The memory that these programs hold together, in bytes. Source: `ps`, which is the same
+/// on Linux and macOS.
+pub(crate) async fn resident_memory(pids: &[u32]) -> Result<u64> {
+    let pids: Vec<_> = pids.iter().map(u32::to_string).collect();
+    let listed = Command::new("ps")
+        .args(["-o", "rss=", "-p", &pids.join(",")])
+        .output()
+        .await
+        .context("no `ps` to ask how much memory programs hold")?;
+    let listed = String::from_utf8_lossy(&listed.stdout);
+    let kibibytes = listed.split_whitespace().map(str::parse::<u64>);
+    Ok(kibibytes.sum::<Result<u64, _>>()? * 1024)
+}
+
 /// Kills a program, all that it started, and its guard.
 fn kill_group(leader: Pid) {
     // A group that has just gone by itself is what was wanted.

@@ -158,7 +158,7 @@ async fn come_again_and_again(
                 record.send_modify(|record| record.refusals.push(error.to_string()));
             }
         }
-        sleep(delay(attempts, fastrand::f64())).await;
+        sleep(reconnection_delay(attempts, fastrand::f64())).await;
         attempts += 1;
     }
 }
@@ -189,8 +189,9 @@ async fn stay(mut socket: Socket, record: &watch::Sender<Record>) {
     });
 }
 
-/// How long the client waits before it tries again. `chance` is from 0 to 1.
-fn delay(attempts: u32, chance: f64) -> Duration {
+/// How long the official client waits before it tries again, after so many attempts in
+/// vain. `chance` is from 0 to 1.
+pub fn reconnection_delay(attempts: u32, chance: f64) -> Duration {
     let delay = DELAY * 2_u32.saturating_pow(attempts.min(8));
     let factor = 1.0 + RANDOMIZATION * (2.0 * chance - 1.0);
     delay.mul_f64(factor).min(DELAY_MAX)
@@ -202,10 +203,12 @@ mod tests {
 
     #[test]
     fn the_delay_is_that_of_the_official_client() {
-        let delays = |attempts| [0.0, 0.5, 1.0].map(|chance| delay(attempts, chance).as_millis());
+        let delays = |attempts| {
+            [0.0, 0.5, 1.0].map(|chance| reconnection_delay(attempts, chance).as_millis())
+        };
         assert_eq!(delays(0), [500, 1000, 1500]);
         assert_eq!(delays(1), [1000, 2000, 3000]);
         assert_eq!(delays(3), [4000, 5000, 5000]);
-        assert_eq!(delay(1000, 0.0), DELAY_MAX);
+        assert_eq!(reconnection_delay(1000, 0.0), DELAY_MAX);
     }
 }

@@ -20,8 +20,8 @@ use crate::{
     journal::{Journal, Observer, Recorder},
     nginx::{Nginx, RunningNginx, Site},
     ports::Ports,
-    process::{Process, Spec, ended, memory_of},
-    redis::Redis,
+    process::{self, Process, Spec, ended, memory_of},
+    redis::{Keeps, Redis},
     rewrite::Swap,
     server::Server,
 };
@@ -365,6 +365,15 @@ impl Stage {
         self.server(letter).ok().and_then(Server::pid)
     }
 
+    /// The memory that all servers together hold now, in bytes: their resident sets.
+    ///
+    /// # Errors
+    /// When `ps` cannot be asked.
+    pub async fn servers_memory(&self) -> Result<u64> {
+        let pids: Vec<_> = self.servers.iter().filter_map(Server::pid).collect();
+        process::resident_memory(&pids).await
+    }
+
     /// Waits until a server has said a line with `text` in it, and shows the line.
     /// Returns whether it came within the time that a line may take.
     pub async fn await_line(&self, letter: char, text: &str) -> bool {
@@ -581,7 +590,25 @@ impl Stage {
     /// # Errors
     /// When `REDIS_URL` does not parse or answer, or the port is in use.
     pub async fn start_redis(&mut self) -> Result<String> {
-        let redis = Redis::start(&self.ports, self.scratch.path()).await?;
+        self.start_redis_that_keeps(Keeps::Nothing).await
+    }
+
+    /// The same; if it is the stage's own, it has its keys still when it is started again.
+    ///
+    /// # Errors
+    /// As for [`Stage::start_redis`].
+    pub async fn start_redis_with_persistence(&mut self) -> Result<String> {
+        self.start_redis_that_keeps(Keeps::Keys).await
+    }
+
+    async fn start_redis_that_keeps(&mut self, keeps: Keeps) -> Result<String> {
+        if let Some(redis) = self.redis.as_mut().filter(|redis| !redis.is_up()) {
+            redis.set_keeps(keeps);
+            let url = redis.url.clone();
+            self.restart_redis().await?;
+            return Ok(url);
+        }
+        let redis = Redis::start(&self.ports, self.scratch.path(), keeps).await?;
         self.record_redis_up(&redis);
         let url = redis.url.clone();
         self.redis = Some(redis);

@@ -13,7 +13,7 @@ use std::{
 
 use axum::{Router, routing::get, serve::Listener};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
     time::timeout,
@@ -54,7 +54,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// place to close what would otherwise stay open. A second signal, or four seconds, end it in any case.
 pub async fn serve(
     name: &str,
-    listener: TcpListener,
+    listener: impl Listener<Addr = SocketAddr>,
     app: Router,
     drain: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
@@ -92,21 +92,21 @@ pub async fn serve(
 }
 
 /// A listener that lets it be known when it is gone.
-struct OpenPort {
-    listener: TcpListener,
+struct OpenPort<L> {
+    listener: L,
     /// Never sent on: that it is dropped says it.
     _open: oneshot::Sender<()>,
 }
 
-impl Listener for OpenPort {
-    type Io = TcpStream;
-    type Addr = SocketAddr;
+impl<L: Listener> Listener for OpenPort<L> {
+    type Io = L::Io;
+    type Addr = L::Addr;
 
-    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
-        Listener::accept(&mut self.listener).await
+    async fn accept(&mut self) -> (L::Io, L::Addr) {
+        self.listener.accept().await
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
+    fn local_addr(&self) -> io::Result<L::Addr> {
         self.listener.local_addr()
     }
 }

@@ -3,61 +3,133 @@
 //! Chapter 5's server asked "is the user mine?" and passed messages on. Here the adapter
 //! does both: `to(room)` means that room on every server.
 
-use std::{env, process};
+use std::{
+    env,
+    future::{Ready, ready},
+    process,
+    sync::Arc,
+};
 
 use anyhow::{Context, Result, bail};
 use ch01_express_pid::{listen, log};
 use ch05_redis_pubsub::{
-    chat::{Hello, Say},
+    chat::Say,
     link::Private,
     programs::{no_redis, redis_url},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use socketioxide::{
-    SocketIo,
-    adapter::{Adapter, Emitter},
+    SocketIo, SocketIoBuilder,
+    adapter::{Adapter, Emitter, LocalAdapter},
     extract::{AckSender, Data, SocketRef, TryData},
     layer::SocketIoLayer,
 };
-use socketioxide_redis::{CustomRedisAdapter, RedisAdapterConfig, RedisAdapterCtr};
+use socketioxide_redis::{
+    CustomRedisAdapter, RedisAdapterConfig, RedisAdapterCtr,
+    drivers::{Driver, redis::RedisDriver},
+};
 use tokio::net::TcpListener;
 
-use crate::{driver::ResilientDriver, page};
+use crate::{
+    delivery::{self, kept::History},
+    driver::{ResilientDriver, resp3},
+    lane::Lane,
+    page,
+    stuck::Impatient,
+};
 
-/// The adapter that reaches other servers through Redis.
-type RedisAdapter = CustomRedisAdapter<Emitter, ResilientDriver>;
+/// How many packets may wait for one client; socketioxide's default is 128. A packet takes
+/// memory only while it waits.
+const BUFFER: usize = 4096;
+
+/// How many messages of other servers may wait for this one; the adapter's default is 1024.
+const STREAM_BUFFER: usize = 16 * 1024;
+
+/// Who a client says it is, in the handshake's `auth`.
+#[derive(Deserialize)]
+struct Hello {
+    /// The user's name.
+    user: String,
+    /// The last message of its history that the client has seen, if it follows that.
+    seen: Option<String>,
+}
+
+/// What all connections of a server share.
+pub(crate) struct Chat {
+    port: u16,
+    driver: Option<ResilientDriver>,
+    pub(crate) history: Option<History>,
+}
 
 /// Serves the chat on the port that `PORT` names.
 ///
 /// `ADAPTER=off` leaves the adapter out; otherwise it talks to the Redis that
-/// `REDIS_URL` names.
+/// `REDIS_URL` names. `DRIVER=stock` has it do so with its own driver, and `BUFFER=128`
+/// keeps as many packets for a client as socketioxide does by default: both to see what
+/// is lost then.
 ///
 /// # Errors
-/// When the port cannot be had, or Redis does not answer.
+/// When the port cannot be had, Redis does not answer, or a variable makes no sense.
 pub async fn serve() -> Result<()> {
     let listener = listen().await?;
-    let port = listener.local_addr()?.port();
+    let mut chat = Chat {
+        port: listener.local_addr()?.port(),
+        driver: None,
+        history: None,
+    };
+    let settings = SocketIo::builder().max_buffer_size(buffer()?);
     match env::var("ADAPTER").as_deref() {
-        Err(_) | Ok("redis") => {
-            let driver = ResilientDriver::connect(&redis_url())
-                .await
-                .with_context(no_redis)?;
-            let adapter = RedisAdapterCtr::new_with_driver(driver, RedisAdapterConfig::default());
-            let (layer, io) = SocketIo::builder()
-                .with_adapter::<RedisAdapter>(adapter)
-                .build_layer();
-            io.ns("/", async move |socket, hello| welcome(socket, hello, port))
-                .await?;
-            run(listener, layer, io).await
-        }
+        Err(_) | Ok("redis") => {}
         Ok("off") => {
-            let (layer, io) = SocketIo::new_layer();
-            io.ns("/", async move |socket, hello| welcome(socket, hello, port));
-            run(listener, layer, io).await
+            let (layer, io) = settings.build_layer();
+            io.ns("/", welcome(chat));
+            return run(listener, layer, io).await;
         }
         Ok(other) => bail!("ADAPTER={other} is neither redis nor off"),
     }
+    match env::var("DRIVER").as_deref() {
+        Err(_) | Ok("resilient") => {
+            let driver = ResilientDriver::connect(&redis_url())
+                .await
+                .with_context(no_redis)?;
+            chat.driver = Some(driver.clone());
+            through_redis(listener, settings, driver, chat).await
+        }
+        Ok("stock") => {
+            let driver = RedisDriver::new(&resp3(&redis_url())?)
+                .await
+                .with_context(no_redis)?;
+            through_redis(listener, settings, driver, chat).await
+        }
+        Ok(other) => bail!("DRIVER={other} is neither resilient nor stock"),
+    }
+}
+
+fn buffer() -> Result<usize> {
+    let Ok(packets) = env::var("BUFFER") else {
+        return Ok(BUFFER);
+    };
+    match packets.parse() {
+        Ok(packets) if packets > 0 => Ok(packets),
+        _ => bail!("BUFFER={packets} is no number of packets, such as BUFFER=128"),
+    }
+}
+
+async fn through_redis<D: Driver<Error: Sync>>(
+    listener: TcpListener,
+    settings: SocketIoBuilder<LocalAdapter>,
+    driver: D,
+    mut chat: Chat,
+) -> Result<()> {
+    chat.history = Some(History::open(&redis_url()).await.with_context(no_redis)?);
+    let config = RedisAdapterConfig::new().with_stream_buffer(STREAM_BUFFER);
+    let adapter = RedisAdapterCtr::new_with_driver(driver, config);
+    let (layer, io) = settings
+        .with_adapter::<CustomRedisAdapter<Emitter, D>>(adapter)
+        .build_layer();
+    io.ns("/", welcome(chat)).await?;
+    run(listener, layer, io).await
 }
 
 async fn run<A: Adapter>(
@@ -67,45 +139,97 @@ async fn run<A: Adapter>(
 ) -> Result<()> {
     let app = page::routes().layer(layer);
     let drain = async move { io.close().await };
+    let listener = Impatient(listener);
     Ok(ch01_express_pid::serve("Socket Server", listener, app, drain).await?)
 }
 
-fn welcome<A: Adapter>(socket: SocketRef<A>, TryData(hello): TryData<Hello>, port: u16) {
-    let Ok(Hello { user }) = hello else {
-        log(format!("{} did not say who it is", socket.id));
-        // It is gone already if this fails, which is what was wanted.
-        let _gone = socket.disconnect();
-        return;
-    };
-    log(format!("{user} connected"));
-    // The user's room: on whichever servers their devices are.
-    socket.join(user.clone());
-
-    let shouter = user.clone();
-    socket.on(
-        "say",
-        async move |socket: SocketRef<A>, Data(say): Data<Say>, ack: AckSender<A>| {
-            let room = say.to.clone();
-            let message = private(&user, say.to, say.text);
-            let sent = socket.to(room).emit("message", &message).await;
-            acknowledge(ack, &sent.is_ok());
-        },
-    );
-    socket.on(
-        "shout",
-        async move |socket: SocketRef<A>, Data(text): Data<String>, ack: AckSender<A>| {
-            let message = private(&shouter, "all".to_owned(), text);
-            let sent = socket.broadcast().emit("message", &message).await;
-            acknowledge(ack, &sent.is_ok());
-        },
-    );
-    // For the page, which says whose answer this is: through nginx, its address does not.
-    socket.on("server", async move |ack: AckSender<A>| {
-        acknowledge(ack, &json!({ "pid": process::id(), "port": port }));
-    });
+fn welcome<A: Adapter>(
+    chat: Chat,
+) -> impl Fn(SocketRef<A>, TryData<Hello>) -> Ready<()> + Clone + Send + Sync {
+    let chat = Arc::new(chat);
+    move |socket, TryData(hello)| {
+        if let Ok(hello) = hello {
+            chat.welcome(&socket, hello);
+        } else {
+            log(format!("{} did not say who it is", socket.id));
+            // It is gone already if this fails, which is what was wanted.
+            let _gone = socket.disconnect();
+        }
+        ready(())
+    }
 }
 
-fn private(from: &str, to: String, text: String) -> Private {
+impl Chat {
+    fn welcome<A: Adapter>(self: &Arc<Self>, socket: &SocketRef<A>, hello: Hello) {
+        let Hello { user, seen } = hello;
+        log(format!("{user} connected"));
+        // The user's room: on whichever servers their devices are.
+        socket.join(user.clone());
+        let lane = Lane::default();
+        self.hear_say(socket, user.clone(), lane.clone());
+        self.hear_shout(socket, user.clone(), lane.clone());
+        delivery::acknowledged::hear_tell(socket, user.clone(), lane.clone());
+        delivery::kept::hear(self, socket, user, seen, lane);
+        // For the page, which says whose answer this is: through nginx, its address does not.
+        let port = self.port;
+        socket.on("server", async move |ack: AckSender<A>| {
+            acknowledge(ack, &json!({ "pid": process::id(), "port": port }));
+        });
+    }
+
+    fn hear_say<A: Adapter>(self: &Arc<Self>, socket: &SocketRef<A>, user: String, lane: Lane) {
+        let chat = Arc::clone(self);
+        socket.on(
+            "say",
+            move |socket: SocketRef<A>, Data(say): Data<Say>, ack: AckSender<A>| {
+                let (chat, room) = (Arc::clone(&chat), say.to.clone());
+                let message = private(&user, say.to, say.text);
+                in_turn(&lane, ack, async move {
+                    let sent = socket.to(room).emit("message", &message).await;
+                    sent.is_ok() && chat.crosses()
+                })
+            },
+        );
+    }
+
+    fn hear_shout<A: Adapter>(self: &Arc<Self>, socket: &SocketRef<A>, user: String, lane: Lane) {
+        let chat = Arc::clone(self);
+        socket.on(
+            "shout",
+            move |socket: SocketRef<A>, Data(text): Data<String>, ack: AckSender<A>| {
+                let chat = Arc::clone(&chat);
+                let message = private(&user, "all".to_owned(), text);
+                in_turn(&lane, ack, async move {
+                    let sent = socket.broadcast().emit("message", &message).await;
+                    sent.is_ok() && chat.crosses()
+                })
+            },
+        );
+    }
+
+    /// Whether what was just sent has gone to the other servers too.
+    fn crosses(&self) -> bool {
+        self.driver.as_ref().is_none_or(ResilientDriver::crosses)
+    }
+}
+
+/// Does what a client asks for after what it asked for before, and tells it whether that
+/// went well. What is too much to wait did not go well.
+fn in_turn<A: Adapter>(
+    lane: &Lane,
+    ack: AckSender<A>,
+    work: impl Future<Output = bool> + Send + 'static,
+) -> Ready<()> {
+    if lane.is_full() {
+        acknowledge(ack, &false);
+    } else {
+        lane.enter(async move { acknowledge(ack, &work.await) });
+    }
+    // What a handler returns is done out of turn: nothing is left for it to do.
+    ready(())
+}
+
+pub(crate) fn private(from: &str, to: String, text: String) -> Private {
     Private {
         from: from.to_owned(),
         to,
@@ -113,7 +237,7 @@ fn private(from: &str, to: String, text: String) -> Private {
     }
 }
 
-fn acknowledge<A: Adapter>(ack: AckSender<A>, answer: &impl Serialize) {
+pub(crate) fn acknowledge<A: Adapter>(ack: AckSender<A>, answer: &impl Serialize) {
     if let Err(error) = ack.send(answer) {
         log(format!(
             "a sender is gone before its acknowledgement: {error}"

@@ -1,12 +1,16 @@
 //! What is lost when a part of the full stack dies, while sockets are open and messages
 //! come in.
 
+pub mod burst;
 pub mod crowd;
+pub mod ladder;
 pub mod nginx;
+pub mod reader;
+pub mod redis_killed;
 pub mod sockets;
 pub mod speaker;
 
-use lab::Drills;
+use lab::{Drills, Result, Stage};
 
 use crate::chat;
 
@@ -33,4 +37,34 @@ pub fn drills() -> Drills {
             "nginx is stopped and started, with sockets through it",
             nginx::restarted,
         )
+        .with(
+            "redis-killed",
+            "kill -9 of Redis, which is back a second later",
+            redis_killed::and_back,
+        )
+        .with(
+            "burst",
+            "300 broadcasts at once to 1,000 clients on three servers",
+            burst::at_once,
+        )
+        .with(
+            "reader-stops",
+            "a client that stays connected and stops reading",
+            reader::stops,
+        )
+        .with(
+            "ladder",
+            "four ways to deliver a message, and what each of them survives",
+            ladder::each_rung_meets_each_event,
+        )
+}
+
+/// Three servers that have done nothing yet, in place of those that run.
+async fn fresh_servers(stage: &mut Stage, environment: &[(&str, &str)]) -> Result<()> {
+    if stage.server_addresses().is_empty() {
+        stage.start_servers(3, environment).await
+    } else {
+        // On the same ports.
+        stage.restart_servers(environment).await
+    }
 }

@@ -2,14 +2,18 @@
 //! program that is no server and reaches their users all the same.
 //!
 //! [`chat`] is the server, [`driver`] carries its adapter's messages through Redis and
-//! survives Redis' death, [`emit`] sends from outside, [`experiment`] is what users do,
-//! `page` is the chat in a browser, [`drill`] counts what is lost when something dies, and
-//! [`soak`] does so for half an hour.
+//! survives Redis' death, [`delivery`] is how sure a sender can be, [`emit`] sends from
+//! outside, [`experiment`] is what users do, and `page` is the chat in a browser. `lane` keeps
+//! a client's messages in order, and [`stuck`] ends clients that do not read. [`drill`] counts
+//! what is lost when something dies, and [`soak`] does so for half an hour.
 
 pub mod chat;
+pub mod delivery;
 pub mod drill;
 pub mod driver;
 pub mod emit;
 pub mod experiment;
+mod lane;
 mod page;
 pub mod soak;
+pub mod stuck;

@@ -50,11 +50,22 @@ pub struct Socket {
     /// The server that holds the session, where nginx says which one it is.
     pub owner: Option<SocketAddr>,
     outgoing: mpsc::UnboundedSender<Packet>,
-    events: mpsc::UnboundedReceiver<(String, Value)>,
+    events: mpsc::UnboundedReceiver<Received>,
     acks: Acks,
     /// How many acknowledgements were asked for: the number of the next one.
     asked: AtomicU64,
     carrier: JoinHandle<()>,
+}
+
+/// An event that a client has heard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Received {
+    /// Its name.
+    pub event: String,
+    /// Its first argument.
+    pub argument: Value,
+    /// The number under which the server waits for an acknowledgement, if it does.
+    pub number: Option<u64>,
 }
 
 /// Who waits for the acknowledgement with which number.
@@ -135,12 +146,15 @@ impl Socket {
         for packet in early {
             ears.hear(packet);
         }
+        let unanswered = Arc::clone(&acks);
         let carrier = tokio::spawn(async move {
             // How a session ends shows in the record and to whoever waits for an event.
             let _how_it_ended = match session {
                 Session::Polling(polling) => carry_polling(polling, to_send, ears).await,
                 Session::WebSocket(socket) => carry_websocket(socket, to_send, ears).await,
             };
+            // No answer comes any more: whoever waits for one is told so.
+            lock(&unanswered).clear();
         });
         Ok(Self {
             id,
@@ -166,11 +180,24 @@ impl Socket {
     /// # Errors
     /// When the connection is gone, or there is no acknowledgement in time.
     pub async fn ask(&self, event: &str, argument: &Value) -> Result<Value, Error> {
+        self.ask_within(PATIENCE, event, argument).await
+    }
+
+    /// The same, where an answer may take longer.
+    ///
+    /// # Errors
+    /// When the connection is gone, or there is no acknowledgement in that time.
+    pub async fn ask_within(
+        &self,
+        patience: Duration,
+        event: &str,
+        argument: &Value,
+    ) -> Result<Value, Error> {
         let (acknowledged, answer) = oneshot::channel();
         let number = self.asked.fetch_add(1, Relaxed);
         lock(&self.acks).insert(number, acknowledged);
         self.send(format!("2{number}{}", serde_json::json!([event, argument])))?;
-        timeout(PATIENCE, answer)
+        timeout(patience, answer)
             .await
             .map_err(|_| Error::TooSlow)?
             .map_err(|_| gone())
@@ -179,7 +206,24 @@ impl Socket {
     /// Waits for the next event: its name, and its first argument. `None` once the
     /// connection is gone.
     pub async fn next_event(&mut self) -> Option<(String, Value)> {
+        let received = self.next_received().await?;
+        Some((received.event, received.argument))
+    }
+
+    /// The same, with what an acknowledgement needs.
+    pub async fn next_received(&mut self) -> Option<Received> {
         self.events.recv().await
+    }
+
+    /// Acknowledges what was heard, if the server waits for that.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn acknowledge(&self, received: &Received, answer: &Value) -> Result<(), Error> {
+        match received.number {
+            Some(number) => self.send(format!("3{number}{}", serde_json::json!([answer]))),
+            None => Ok(()),
+        }
     }
 
     /// Waits for an event of that name; others are passed over. `None` if it does not
@@ -299,7 +343,7 @@ async fn upgrade(
 /// Where a session's packets go.
 struct Ears {
     outgoing: mpsc::UnboundedSender<Packet>,
-    heard: mpsc::UnboundedSender<(String, Value)>,
+    heard: mpsc::UnboundedSender<Received>,
     acks: Acks,
 }
 
@@ -328,10 +372,13 @@ impl Ears {
         };
         match kind {
             "2" if !arguments.is_empty() => {
-                if let Value::String(name) = arguments.remove(0) {
-                    let argument = arguments.into_iter().next().unwrap_or(Value::Null);
+                if let Value::String(event) = arguments.remove(0) {
                     // Nobody listens once the socket is dropped.
-                    let _unheard = self.heard.send((name, argument));
+                    let _unheard = self.heard.send(Received {
+                        event,
+                        argument: arguments.into_iter().next().unwrap_or(Value::Null),
+                        number: number.parse().ok(),
+                    });
                 }
             }
             "3" => {

@@ -21,6 +21,10 @@ pub struct Row {
     pub lost: usize,
     /// How many arrived, or were executed, more than once; where it matters.
     pub twice: Option<usize>,
+    /// How many arrived after a later one; where it matters.
+    pub late: Option<usize>,
+    /// Of how many the sender does not know that they arrived; where it matters.
+    pub unknown: Option<usize>,
     /// How long it took until all was well again; none if nobody noticed anything.
     pub back: Option<Duration>,
     promise: Promise,
@@ -50,6 +54,8 @@ impl Row {
             what: "requests",
             lost: 0,
             twice: None,
+            late: None,
+            unknown: None,
             back: None,
             promise: Promise::Nothing,
             may_repeat: false,
@@ -69,6 +75,20 @@ impl Row {
     #[must_use]
     pub fn twice(mut self, twice: usize) -> Self {
         self.twice = Some(twice);
+        self
+    }
+
+    /// So many arrived after a later one.
+    #[must_use]
+    pub fn late(mut self, late: usize) -> Self {
+        self.late = Some(late);
+        self
+    }
+
+    /// Of so many the sender does not know that they arrived.
+    #[must_use]
+    pub fn unknown(mut self, unknown: usize) -> Self {
+        self.unknown = Some(unknown);
         self
     }
 
@@ -136,6 +156,7 @@ impl Row {
             Promise::Counted => true,
         };
         let once = self.may_repeat || self.promise == Promise::Something || twice == 0;
+        let in_order = self.promise == Promise::Something || self.late.unwrap_or_default() == 0;
         let in_time = self
             .within
             .is_none_or(|limit| self.back.is_none_or(|back| back <= limit));
@@ -145,6 +166,7 @@ impl Row {
             ("something was sent".to_owned(), self.sent > 0),
             (self.promise(), kept),
             ("nothing arrives twice".to_owned(), once),
+            ("nothing arrives late".to_owned(), in_order),
             (self.time_promised(), in_time),
         ]
         .into_iter()
@@ -183,6 +205,12 @@ impl Row {
         if let Some(twice) = self.twice {
             seen = format!("{seen}, {twice} twice");
         }
+        if let Some(late) = self.late {
+            seen = format!("{seen}, {late} late");
+        }
+        if let Some(unknown) = self.unknown {
+            seen = format!("{seen}, {unknown} unknown");
+        }
         if let Some(back) = self.back {
             seen = format!("{seen}, well after {}", time(back));
         }
@@ -206,6 +234,8 @@ impl Row {
             Ordering::Greater => (self.lost, self.sent),
         };
         self.twice = self.twice.max(other.twice);
+        self.late = self.late.max(other.late);
+        self.unknown = self.unknown.max(other.unknown);
         self.back = self.back.max(other.back);
     }
 
@@ -215,10 +245,19 @@ impl Row {
             self.config.clone(),
             format!("{} {}", self.sent, self.what),
             self.lost.to_string(),
-            self.twice.map_or("–".to_owned(), |twice| twice.to_string()),
-            self.back.map_or("–".to_owned(), time),
+            count(self.twice),
+            count(self.late),
+            count(self.unknown),
+            self.back.map_or(NONE.to_owned(), time),
         ]
     }
+}
+
+/// Where a row has nothing to say.
+const NONE: &str = "–";
+
+fn count(count: Option<usize>) -> String {
+    count.map_or(NONE.to_owned(), |count| count.to_string())
 }
 
 /// A time as a person says it: `12 ms`, `0.73 s`, `10.2 s`.
@@ -243,8 +282,19 @@ pub(super) enum Format {
     Markdown,
 }
 
-const COLUMNS: usize = 6;
-const HEAD: [&str; COLUMNS] = ["event", "config", "sent", "lost", "twice", "well after"];
+const COLUMNS: usize = 8;
+const HEAD: [&str; COLUMNS] = [
+    "event",
+    "config",
+    "sent",
+    "lost",
+    "twice",
+    "late",
+    "unknown",
+    "well after",
+];
+/// Those that are left out where no row has something to say.
+const OPTIONAL: [usize; 2] = [5, 6];
 
 impl Table {
     /// Adds a round of one drill. Each round has the same rows.
@@ -274,9 +324,17 @@ impl Table {
     }
 
     pub(super) fn render(&self, format: Format) -> String {
-        let lines: Vec<_> = [HEAD.map(str::to_owned)]
-            .into_iter()
-            .chain(self.rows.iter().map(|(row, _)| row.cells()))
+        let rows: Vec<_> = self.rows.iter().map(|(row, _)| row.cells()).collect();
+        let is_shown = |column: usize| {
+            !OPTIONAL.contains(&column) || rows.iter().any(|cells| cells[column] != NONE)
+        };
+        let lines: Vec<Vec<_>> = [HEAD.map(str::to_owned)]
+            .iter()
+            .chain(&rows)
+            .map(|cells| {
+                let shown = (0..COLUMNS).filter(|column| is_shown(*column));
+                shown.map(|column| cells[column].clone()).collect()
+            })
             .collect();
         match format {
             Format::Terminal => {
@@ -289,11 +347,13 @@ impl Table {
                 lines.collect::<Vec<_>>().join("\n")
             }
             Format::Markdown => {
+                let numbers = lines[0].len() - WORDS;
+                let rule = format!("|{}{}", "---|".repeat(WORDS), "--:|".repeat(numbers));
                 let mut lines: Vec<_> = lines
                     .iter()
                     .map(|cells| format!("| {} |", cells.join(" | ")))
                     .collect();
-                lines.insert(1, "|---|---|--:|--:|--:|--:|".to_owned());
+                lines.insert(1, rule);
                 lines.join("\n")
             }
         }
@@ -311,10 +371,12 @@ fn mark(held: bool) -> char {
     if held { '✓' } else { '✗' }
 }
 
+/// So many columns are words.
+const WORDS: usize = 2;
+
 /// The cells of a line, each as wide as the widest of its column: words to the left,
 /// numbers to the right.
-fn aligned(cells: &[String; COLUMNS], lines: &[[String; COLUMNS]]) -> String {
-    const WORDS: usize = 2;
+fn aligned(cells: &[String], lines: &[Vec<String>]) -> String {
     let padded = cells.iter().enumerate().map(|(column, cell)| {
         let width = lines.iter().map(|line| line[column].chars().count()).max();
         let width = width.unwrap_or_default();
@@ -374,6 +436,22 @@ mod tests {
              | B dies | default | 103 requests | 3 | – | 0.90 s |"
         );
         assert!(!table.all_held());
+    }
+
+    #[test]
+    fn what_came_late_or_is_unknown_is_shown_where_it_was_counted() {
+        let mut table = Table::default();
+        table
+            .add_round(vec![row(0, 900).late(0).unknown(7)])
+            .unwrap();
+        assert_eq!(
+            table.render(Format::Markdown),
+            "| event | config | sent | lost | twice | late | unknown | well after |\n\
+             |---|---|--:|--:|--:|--:|--:|--:|\n\
+             | B dies | default | 100 requests | 0 | – | 0 | 7 | 0.90 s |"
+        );
+        assert!(!row(0, 10).late(1).holds());
+        assert!(row(1, 10).late(1).loses_something().holds());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What users do: they come through nginx, and write to each other.
 
+pub mod burst;
+
 use std::{net::Ipv4Addr, time::Duration};
 
 use ch04_ip_hash::{Crowd, ip_hash};

@@ -172,11 +172,24 @@ impl Socket {
     /// # Errors
     /// When the connection is gone, or there is no acknowledgement in time.
     pub async fn ask(&self, event: &str, argument: &Value) -> Result<Value, Error> {
+        self.ask_within(PATIENCE, event, argument).await
+    }
+
+    /// The same, where an answer may take longer.
+    ///
+    /// # Errors
+    /// When the connection is gone, or there is no acknowledgement in that time.
+    pub async fn ask_within(
+        &self,
+        patience: Duration,
+        event: &str,
+        argument: &Value,
+    ) -> Result<Value, Error> {
         let (acknowledged, answer) = oneshot::channel();
         let number = self.asked.fetch_add(1, Relaxed);
         lock(&self.acks).insert(number, acknowledged);
         self.send(format!("2{number}{}", serde_json::json!([event, argument])))?;
-        timeout(PATIENCE, answer)
+        timeout(patience, answer)
             .await
             .map_err(|_| Error::TooSlow)?
             .map_err(|_| gone())

@@ -37,6 +37,7 @@ enum Source {
     Program {
         program: PathBuf,
         address: SocketAddr,
+        keeps: Keeps,
         process: Option<Process>,
     },
     /// The pub/sub server of this workspace.
@@ -44,6 +45,16 @@ enum Source {
         address: SocketAddr,
         server: Option<embedded_pubsub::Server>,
     },
+}
+
+/// What a Redis that the stage starts still has when it is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeps {
+    /// Nothing: channels have no memory anyway.
+    Nothing,
+    /// Its keys: each change is in a file before it is answered. Source: Redis' setting
+    /// `appendonly`; the file outlives the process, though maybe not the machine.
+    Keys,
 }
 
 impl Redis {
@@ -55,7 +66,7 @@ impl Redis {
     ///
     /// `REDIS_URL=embedded` asks for the embedded one. With free ports, the stage shares
     /// nothing, so it does not look on 6379 either.
-    pub(crate) async fn start(ports: &Ports, scratch: &Path) -> Result<Self> {
+    pub(crate) async fn start(ports: &Ports, scratch: &Path, keeps: Keeps) -> Result<Self> {
         let named = env::var("REDIS_URL").ok();
         if let Some(url) = named.as_deref().filter(|url| *url != "embedded") {
             return Self::named(url).await;
@@ -91,6 +102,7 @@ impl Redis {
                 source: Source::Program {
                     program,
                     address,
+                    keeps,
                     process: None,
                 },
             },
@@ -179,8 +191,9 @@ impl Redis {
             Source::Program {
                 program,
                 address,
+                keeps,
                 process,
-            } => *process = Some(spawn(program, *address, scratch).await?),
+            } => *process = Some(spawn(program, *address, *keeps, scratch).await?),
             Source::Embedded { address, server } => {
                 *server = Some(embedded_pubsub::Server::start(*address)?);
             }
@@ -189,14 +202,22 @@ impl Redis {
     }
 }
 
-async fn spawn(program: &Path, address: SocketAddr, scratch: &Path) -> Result<Process> {
+async fn spawn(
+    program: &Path,
+    address: SocketAddr,
+    keeps: Keeps,
+    scratch: &Path,
+) -> Result<Process> {
+    let appendonly = match keeps {
+        Keeps::Nothing => "no",
+        Keeps::Keys => "yes",
+    };
     let port = address.port().to_string();
     let (said, mut ready) = mpsc::channel(1);
     let process = Process::spawn(
         &Spec::new(program)
             .arguments(["--bind", "127.0.0.1", "--port", &port])
-            // Nothing is kept: the stage uses channels, not keys.
-            .arguments(["--save", "", "--appendonly", "no", "--dir"])
+            .arguments(["--save", "", "--appendonly", appendonly, "--dir"])
             .arguments([scratch.as_os_str()]),
         scratch,
         move |line| {

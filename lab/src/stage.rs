@@ -14,7 +14,7 @@ use crate::{
     nginx::{Nginx, RunningNginx, Site},
     ports::Ports,
     process::{Process, Spec, ended},
-    redis::Redis,
+    redis::{Keeps, Redis},
     rewrite::Swap,
     server::Server,
 };
@@ -463,7 +463,19 @@ impl Stage {
     /// # Errors
     /// When `REDIS_URL` does not parse or answer, or the port is in use.
     pub async fn start_redis(&mut self) -> Result<String> {
-        let redis = Redis::start(&self.ports, self.scratch.path()).await?;
+        self.start_redis_that_keeps(Keeps::Nothing).await
+    }
+
+    /// The same; if it is the stage's own, it has its keys still when it is started again.
+    ///
+    /// # Errors
+    /// As for [`Stage::start_redis`].
+    pub async fn start_redis_with_persistence(&mut self) -> Result<String> {
+        self.start_redis_that_keeps(Keeps::Keys).await
+    }
+
+    async fn start_redis_that_keeps(&mut self, keeps: Keeps) -> Result<String> {
+        let redis = Redis::start(&self.ports, self.scratch.path(), keeps).await?;
         self.record_redis_up(&redis);
         let url = redis.url.clone();
         self.redis = Some(redis);

@@ -26,6 +26,27 @@ async fn main() {
             for (e, n) in seen { println!("{n} {e}"); }
             for l in ['A','B','C'] { println!("{l} {}", hwm(stage.server_pid(l).unwrap())); }
         }
+        "stuck" => {
+            use ch06_full_stack::experiment::reader::*;
+            let mut env = vec![("REDIS_URL", redis.as_str())];
+            if let Some(b) = args.get(3) { env.push(("BUFFER", b)); }
+            stage.start_servers(3, &env).await.unwrap();
+            let nginx = stage.start_nginx("06-full-stack.conf").await.unwrap();
+            let a = stage.server_url('A').unwrap(); let b = stage.server_url('B').unwrap();
+            for l in ['A','B'] { println!("{l} {}", hwm(stage.server_pid(l).unwrap())); }
+            let c = lab::Client::new("x", "x");
+            let mut deaf = if args[2] == "direct" { connect_and_read_nothing(&lab::Client::new("deaf", &b).telling(drop)).await.unwrap() } else {
+                let cl = User::client(&nginx, "deaf", 1).telling(drop); let _ = c;
+                connect_and_read_nothing(&cl).await.unwrap() };
+            let clients = [lab::Client::new("alice", &a).telling(drop), lab::Client::new("carol", &a).telling(drop), lab::Client::new("ann", &b).telling(drop)];
+            let t = std::time::Instant::now();
+            let r = write_to_it([&clients[0], &clients[1], &clients[2]], "deaf", async { for _ in 0..10 { if stage.await_line('B', "dropped").await { break; } } }).await.unwrap();
+            println!("{r:?} after {:?}", t.elapsed());
+            for l in ['A','B'] { println!("{l} {}", hwm(stage.server_pid(l).unwrap())); }
+            let mut n = 0; let mut r; loop { r = deaf.receive().await; if r.is_err() { break; } n += 1; } println!("then read {n} and {r:?}");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            for l in ['A','B'] { println!("{l} {}", hwm(stage.server_pid(l).unwrap())); }
+        }
         "ladder" => {
             let env = vec![("REDIS_URL", redis.as_str())];
             stage.start_servers(3, &env).await.unwrap();

@@ -1,6 +1,7 @@
 //! What users do: they come through nginx, and write to each other.
 
 pub mod burst;
+pub mod reader;
 
 use std::{net::Ipv4Addr, time::Duration};
 

@@ -141,12 +141,15 @@ impl Socket {
             heard,
             acks: Arc::clone(&acks),
         };
+        let unanswered = Arc::clone(&acks);
         let carrier = tokio::spawn(async move {
             // How a session ends shows in the record and to whoever waits for an event.
             let _how_it_ended = match session {
                 Session::Polling(polling) => carry_polling(polling, to_send, ears).await,
                 Session::WebSocket(socket) => carry_websocket(socket, to_send, ears).await,
             };
+            // No answer comes any more: whoever waits for one is told so.
+            lock(&unanswered).clear();
         });
         Ok(Self {
             id,

@@ -1,17 +1,16 @@
 //! A chapter's `main`: server, stage, or other program.
 
-use std::{collections::HashMap, env, future::Future, pin::Pin, process::ExitCode};
+use std::{env, future::Future, pin::Pin, process::ExitCode};
 
 use anyhow::{Context, Result};
-use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum, error::ErrorKind};
-use tokio::signal::unix::{SignalKind, signal};
+use clap::{CommandFactory, FromArgMatches, Parser};
 
 use crate::{
     event::Event,
     journal::Journal,
-    nginx,
-    ports::Ports,
-    stage::{PROGRAM, Stage},
+    ports::Which,
+    programs::{AFTER_HELP, Programs, block_on, interrupted, named, usage_error},
+    stage::Stage,
 };
 
 /// The command line of every chapter's stage.
@@ -25,25 +24,16 @@ struct Options {
     ports: Which,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Which {
-    Article,
-    Auto,
-}
-
 /// One chapter, ready to run.
 pub struct Chapter {
     title: &'static str,
-    server: Box<dyn FnOnce() -> Running>,
-    programs: HashMap<&'static str, Box<dyn FnOnce() -> Running>>,
+    programs: Programs,
     page: Option<Page>,
 }
 
 /// What a stage that stays up does until Ctrl-C.
 type Page = Box<dyn for<'a> FnOnce(&'a mut Stage) -> RunningOn<'a>>;
 type RunningOn<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
-
-type Running = Pin<Box<dyn Future<Output = Result<()>>>>;
 
 impl Chapter {
     /// A chapter and its server, which reads its port from `PORT`.
@@ -53,8 +43,7 @@ impl Chapter {
     {
         Self {
             title,
-            server: Box::new(|| Box::pin(server())),
-            programs: HashMap::new(),
+            programs: Programs::new(server),
             page: None,
         }
     }
@@ -69,7 +58,7 @@ impl Chapter {
     where
         F: Future<Output = Result<()>> + 'static,
     {
-        self.programs.insert(name, Box::new(|| Box::pin(program())));
+        self.programs.add(name, program);
         self
     }
 
@@ -85,162 +74,69 @@ impl Chapter {
     /// The exit code is 0 if all went well (with `--check`: if all claims held), 1 if
     /// not, 2 for a command line that makes no sense. An error is one sentence.
     pub fn run(mut self, lesson: impl AsyncFnOnce(&mut Stage) -> Result<()>) -> ExitCode {
-        if let Ok(name) = env::var(PROGRAM) {
-            if name == nginx::BUILDER {
-                nginx::build();
-                return ExitCode::SUCCESS;
-            }
-            if let Some(program) = self.programs.remove(name.as_str()) {
-                return block_on(async { program().await.map(|()| ExitCode::SUCCESS) });
-            }
+        if let Some(code) = self.programs.run_started_by_a_stage() {
+            return code;
         }
-        let options = match command()
+        let options = match named(Options::command())
             .about(self.title)
-            .after_help("PORT=8000 in the environment makes this one server of the stage.")
+            .after_help(AFTER_HELP)
             .try_get_matches()
             .and_then(|matches| Options::from_arg_matches(&matches))
         {
             Ok(options) => options,
-            Err(usage) => {
-                // Help goes to stdout and is no error; nobody may be there to read either.
-                let _unread = usage.print();
-                return ExitCode::from(u8::from(usage.use_stderr()) * 2);
-            }
+            Err(usage) => return usage_error(&usage),
         };
-        if options.is_given() && env::var_os("PORT").is_some() {
-            return usage_error(
-                "PORT makes this one server, and the command line is the stage's: unset PORT, or leave the options out",
-            );
+        let (title, page) = (self.title, self.page);
+        self.programs
+            .run_on_port(Options::command(), options.is_given())
+            .unwrap_or_else(|| block_on(play(title, page, &options, lesson)))
+    }
+}
+
+/// Brings the stage up, runs the lesson on it, and takes it down again.
+async fn play(
+    title: &'static str,
+    page: Option<Page>,
+    options: &Options,
+    lesson: impl AsyncFnOnce(&mut Stage) -> Result<()>,
+) -> Result<ExitCode> {
+    // Listened for before anything is started.
+    let interrupted = interrupted()?;
+    tokio::pin!(interrupted);
+    let journal = Journal::default();
+    let own = env::current_exe().context("this program's own path is unknown")?;
+    let mut stage = Stage::new(own, title, options.ports.take()?, journal.clone())?;
+    journal.record(Event::Chapter {
+        title: title.to_owned(),
+    });
+
+    let played = async {
+        lesson(&mut stage).await?;
+        let all_held = stage.conclude(!options.check);
+        if options.check {
+            return Ok(if all_held {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
         }
-        block_on(self.choose(&options, lesson))
-    }
-
-    async fn choose(
-        self,
-        options: &Options,
-        lesson: impl AsyncFnOnce(&mut Stage) -> Result<()>,
-    ) -> Result<ExitCode> {
-        if env::var_os("PORT").is_some() {
-            (self.server)().await?;
-            return Ok(ExitCode::SUCCESS);
+        if let Some(page) = page {
+            page(&mut stage).await?;
         }
-        self.play(options, lesson).await
-    }
-
-    /// Brings the stage up, runs the lesson on it, and takes it down again.
-    async fn play(
-        mut self,
-        options: &Options,
-        lesson: impl AsyncFnOnce(&mut Stage) -> Result<()>,
-    ) -> Result<ExitCode> {
-        // Listened for before anything is started.
-        let interrupted = interrupted()?;
-        tokio::pin!(interrupted);
-        let journal = Journal::default();
-        let ports = match options.ports {
-            Which::Article => Ports::Article,
-            Which::Auto => Ports::auto()?,
-        };
-        let own = env::current_exe().context("this program's own path is unknown")?;
-        let mut stage = Stage::new(own, self.title, ports, journal.clone())?;
-        journal.record(Event::Chapter {
-            title: self.title.to_owned(),
-        });
-
-        let played = async {
-            lesson(&mut stage).await?;
-            let all_held = stage.conclude(!options.check);
-            if options.check {
-                return Ok(if all_held {
-                    ExitCode::SUCCESS
-                } else {
-                    ExitCode::FAILURE
-                });
-            }
-            if let Some(page) = self.page.take() {
-                page(&mut stage).await?;
-            }
-            std::future::pending().await
-        };
-        let outcome = tokio::select! {
-            outcome = played => outcome,
-            // Ctrl-C is how a stage that stays up is meant to end; a check was not done.
-            () = &mut interrupted => Ok(ExitCode::from(u8::from(options.check))),
-            () = journal.reader_gone() => Ok(ExitCode::FAILURE),
-        };
-        stage.stop().await;
-        outcome
-    }
+        std::future::pending().await
+    };
+    let outcome = tokio::select! {
+        outcome = played => outcome,
+        // Ctrl-C is how a stage that stays up is meant to end; a check was not done.
+        () = &mut interrupted => Ok(ExitCode::from(u8::from(options.check))),
+        () = journal.reader_gone() => Ok(ExitCode::FAILURE),
+    };
+    stage.stop().await;
+    outcome
 }
 
 impl Options {
     fn is_given(&self) -> bool {
         self.check || matches!(self.ports, Which::Auto)
     }
-}
-
-/// Runs a chapter's `main` to its end; an error is said in one sentence.
-fn block_on(main: impl Future<Output = Result<ExitCode>>) -> ExitCode {
-    // One Node process is one thread, and that is the article's premise.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(main),
-        Err(error) => Err(error.into()),
-    };
-    outcome.unwrap_or_else(|error| exit_code(Err(error)))
-}
-
-/// The exit code of a program: 0, or 1 with its error as one sentence on stderr.
-pub fn exit_code(outcome: Result<()>) -> ExitCode {
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", sentence(&error));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// An error and its causes, less those that say again what was said.
-fn sentence(error: &anyhow::Error) -> String {
-    let mut sentence = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !sentence.contains(&cause) {
-            sentence = format!("{sentence}: {cause}");
-        }
-    }
-    sentence
-}
-
-/// The command line, under the name that the binary was started by.
-fn command() -> clap::Command {
-    let own = env::current_exe().unwrap_or_default();
-    let name = own.file_name().unwrap_or_default().to_string_lossy();
-    Options::command().bin_name(name.into_owned())
-}
-
-fn usage_error(sentence: &str) -> ExitCode {
-    // Nobody may be there to read it.
-    let _unread = command()
-        .error(ErrorKind::ArgumentConflict, sentence)
-        .print();
-    ExitCode::from(2)
-}
-
-/// Ready once Ctrl-C, SIGTERM or the end of the terminal has arrived.
-fn interrupted() -> Result<impl Future<Output = ()>> {
-    let mut signals = Vec::new();
-    for kind in [
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-    ] {
-        signals.push(signal(kind).context("signals cannot be listened for")?);
-    }
-    Ok(async move {
-        let arrivals = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
-        futures_util::future::select_all(arrivals).await;
-    })
 }

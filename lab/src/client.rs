@@ -19,7 +19,7 @@ use std::{
 
 pub use engineio::{OpenPacket, Packet, Polling, WebSocket};
 pub use http::{Answer, Connection};
-pub use socketio::{Heard, Socket, Transport};
+pub use socketio::{Received, Socket, Transport};
 
 use crate::event::Event;
 
@@ -222,6 +222,6 @@ fn closed() -> io::Error {
 }
 
 /// None of these locks is held across an `.await`, and a panic leaves their contents whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -28,21 +28,29 @@
 
 mod chapter;
 pub mod client;
+mod drill;
 pub mod event;
 mod journal;
+mod load;
 mod nginx;
 mod ports;
 mod process;
+mod programs;
 mod redis;
+mod returning;
 mod rewrite;
 mod server;
 mod stage;
 mod view;
 
 pub use anyhow::Result;
-pub use chapter::{Chapter, exit_code};
+pub use chapter::Chapter;
 pub use client::{Client, Socket, Transport};
+pub use drill::{Drills, Row};
 pub use event::Event;
 pub use journal::{Observed, Observer, Recorder};
+pub use load::{Load, Sent, Sents};
 pub use nginx::{Site, config as nginx_config};
+pub use programs::exit_code;
+pub use returning::{Heard, Returning, Visit, reconnection_delay};
 pub use stage::{Program, Stage};

@@ -93,12 +93,13 @@ impl Nginx {
         self.test(site).await?;
 
         let (told, mut milestones) = mpsc::unbounded_channel();
+        let (complained, complaints) = mpsc::channel(COMPLAINTS);
         let process = {
             let journal = journal.clone();
             Process::spawn(
                 &Spec::new(&self.program).arguments(&arguments),
                 scratch,
-                move |line| hear(&line, &journal, &told),
+                move |line| hear(line, &journal, &told, &complained),
             )?
         };
         tokio::select! {
@@ -111,6 +112,7 @@ impl Nginx {
             process,
             config: site.file(),
             milestones,
+            complaints,
         })
     }
 
@@ -182,7 +184,11 @@ pub(crate) struct RunningNginx {
     /// The file that nginx was started with, and reads again on a reload.
     config: PathBuf,
     milestones: mpsc::UnboundedReceiver<Milestone>,
+    complaints: mpsc::Receiver<String>,
 }
+
+/// How many complaints are kept: with every server dead, each request brings some.
+const COMPLAINTS: usize = 1000;
 
 impl RunningNginx {
     pub(crate) fn process(&self) -> &Process {
@@ -207,6 +213,16 @@ impl RunningNginx {
         }
     }
 
+    /// Waits for a line of its error log that has `text` in it; none once nginx has ended.
+    pub(crate) async fn complaint(&mut self, text: &str) -> Option<String> {
+        loop {
+            let complaint = self.complaints.recv().await?;
+            if complaint.contains(text) {
+                return Some(complaint);
+            }
+        }
+    }
+
     /// Ends nginx; open connections are closed.
     pub(crate) async fn stop(self) {
         // SIGQUIT would wait for held polls and WebSockets; SIGTERM is nginx's fast shutdown.
@@ -224,8 +240,13 @@ enum Milestone {
 }
 
 /// Sorts what nginx writes: its access log, its workers, its complaints.
-fn hear(line: &str, journal: &Journal, told: &mpsc::UnboundedSender<Milestone>) {
-    if let Some(forwarded) = Forwarded::parse(line) {
+fn hear(
+    line: String,
+    journal: &Journal,
+    told: &mpsc::UnboundedSender<Milestone>,
+    complained: &mpsc::Sender<String>,
+) {
+    if let Some(forwarded) = Forwarded::parse(&line) {
         journal.record(Event::Forwarded(forwarded));
     } else if line.contains("start worker processes") {
         let _ended_already = told.send(Milestone::Started);
@@ -237,8 +258,11 @@ fn hear(line: &str, journal: &Journal, told: &mpsc::UnboundedSender<Milestone>) 
     {
         journal.record(Event::Said {
             part: Part::Nginx,
-            line: line.to_owned(),
+            line,
         });
+    } else if line.contains("[error]") {
+        // Full, and then the first ones are kept; or nobody asks any more.
+        let _kept = complained.try_send(line);
     }
 }
 

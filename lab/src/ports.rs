@@ -8,6 +8,25 @@ use std::{
 };
 
 use anyhow::{Result, bail};
+use clap::ValueEnum;
+
+/// What a command line may say of ports.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Which {
+    Article,
+    Auto,
+}
+
+impl Which {
+    /// # Errors
+    /// When there are no free ones.
+    pub(crate) fn take(self) -> Result<Ports> {
+        match self {
+            Self::Article => Ok(Ports::Article),
+            Self::Auto => Ports::auto(),
+        }
+    }
+}
 
 /// The ports of the article, or free ones in their place.
 #[derive(Debug)]

@@ -162,10 +162,15 @@ impl Process {
 
     /// Asks the program to end (SIGTERM), waits, and kills what is left of its group.
     pub(crate) async fn stop(self) {
-        if self.signal(Signal::TERM).is_ok() {
-            let _ended_or_too_slow = timeout(PATIENCE, ended(self.exit.clone())).await;
-        }
+        self.stop_within(PATIENCE).await;
+    }
+
+    /// The same, with another patience. Returns whether it ended by itself.
+    pub(crate) async fn stop_within(self, patience: Duration) -> bool {
+        let by_itself = self.signal(Signal::TERM).is_ok()
+            && timeout(patience, ended(self.exit.clone())).await.is_ok();
         self.kill().await;
+        by_itself
     }
 
     /// Ends the program at once, as `kill -9` does, and its guard with it.
@@ -180,6 +185,20 @@ impl Process {
             kill_group(self.pid);
         }
     }
+}
+
+/// The memory that these programs hold together, in bytes. Source: `ps`, which is the same
+/// on Linux and macOS.
+pub(crate) async fn resident_memory(pids: &[u32]) -> Result<u64> {
+    let pids: Vec<_> = pids.iter().map(u32::to_string).collect();
+    let listed = Command::new("ps")
+        .args(["-o", "rss=", "-p", &pids.join(",")])
+        .output()
+        .await
+        .context("no `ps` to ask how much memory programs hold")?;
+    let listed = String::from_utf8_lossy(&listed.stdout);
+    let kibibytes = listed.split_whitespace().map(str::parse::<u64>);
+    Ok(kibibytes.sum::<Result<u64, _>>()? * 1024)
 }
 
 /// Kills a program, all that it started, and its guard.

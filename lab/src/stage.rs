@@ -1,6 +1,13 @@
 //! The stage: all parts of a chapter, started, watched and stopped together.
 
-use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, path::PathBuf, process::ExitStatus};
+use std::{
+    fs,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use futures_util::future::join_all;
@@ -13,7 +20,7 @@ use crate::{
     journal::{Journal, Observer, Recorder},
     nginx::{Nginx, RunningNginx, Site},
     ports::Ports,
-    process::{Process, Spec, ended},
+    process::{self, Process, Spec, ended},
     redis::{Keeps, Redis},
     rewrite::Swap,
     server::Server,
@@ -88,6 +95,11 @@ impl Stage {
 
 /// What other views than the terminal need.
 impl Stage {
+    /// A folder for files of a lesson's own, which is removed when the stage ends.
+    pub fn folder(&self) -> &Path {
+        self.scratch.path()
+    }
+
     /// The chapter's title.
     pub fn title(&self) -> &'static str {
         self.title
@@ -226,6 +238,37 @@ impl Stage {
         Ok(())
     }
 
+    /// Asks a server to end, as `kill` does (SIGTERM), and waits: it is killed if it takes
+    /// longer than `patience`. Returns how long it took; none if it had to be killed.
+    ///
+    /// # Errors
+    /// When there is no such server, or it does not run.
+    pub async fn end_server(
+        &mut self,
+        letter: char,
+        patience: Duration,
+    ) -> Result<Option<Duration>> {
+        self.unwatch(Part::Server(letter));
+        let server = self.server_mut(letter)?;
+        let process = server
+            .process
+            .take()
+            .with_context(|| format!("server {letter} does not run"))?;
+        let (pid, asked) = (process.pid(), Instant::now());
+        let by_itself = process.stop_within(patience).await;
+        let took = asked.elapsed();
+        let how = if by_itself {
+            format!("kill {pid}: it ends, {} ms later", took.as_millis())
+        } else {
+            format!("kill {pid}, and kill -9 {} s later", took.as_secs())
+        };
+        self.journal.record(Event::Down {
+            part: Part::Server(letter),
+            how,
+        });
+        Ok(by_itself.then_some(took))
+    }
+
     /// Ends all servers and forgets them, so that others can take their ports.
     pub async fn stop_servers(&mut self) {
         self.watchers.retain(|(part, watcher)| {
@@ -280,6 +323,15 @@ impl Stage {
     /// A server's process, while it runs.
     pub fn server_pid(&self, letter: char) -> Option<u32> {
         self.server(letter).ok().and_then(Server::pid)
+    }
+
+    /// The memory that all servers together hold now, in bytes: their resident sets.
+    ///
+    /// # Errors
+    /// When `ps` cannot be asked.
+    pub async fn servers_memory(&self) -> Result<u64> {
+        let pids: Vec<_> = self.servers.iter().filter_map(Server::pid).collect();
+        process::resident_memory(&pids).await
     }
 
     /// Waits until a server has said a line with `text` in it, and shows the line.
@@ -446,6 +498,28 @@ impl Stage {
     pub fn nginx_url(&self) -> Result<String> {
         let address = self.nginx_address.context("no nginx runs")?;
         Ok(format!("http://{address}"))
+    }
+
+    /// Ends nginx (SIGTERM): every connection through it breaks.
+    pub async fn end_nginx(&mut self) {
+        if let Some((nginx, _)) = &self.nginx {
+            let how = format!("kill {}", nginx.process().pid());
+            self.stop_nginx().await;
+            self.journal.record(Event::Down {
+                part: Part::Nginx,
+                how,
+            });
+        }
+    }
+
+    /// Waits until the nginx that runs has complained with `text` in its words, and
+    /// returns them. Of many complaints it keeps the first thousand.
+    pub async fn nginx_complaint(&mut self, text: &str) -> Option<String> {
+        let (nginx, _) = self.nginx.as_mut()?;
+        timeout(PATIENCE, nginx.complaint(text))
+            .await
+            .ok()
+            .flatten()
     }
 
     async fn stop_nginx(&mut self) {

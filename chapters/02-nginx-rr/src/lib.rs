@@ -1,7 +1,11 @@
 //! Chapter 2: several servers behind one address.
 //!
 //! The server is chapter 1's, not a line changed. New is who asks it: these
-//! experiments take a URL, ask as `curl` would, and say who answered.
+//! experiments take a URL, ask as `curl` would, and say who answered. [`drill`] counts
+//! what is lost when something dies, and [`orders`] makes a request mean something.
+
+pub mod drill;
+pub mod orders;
 
 use std::{collections::BTreeMap, io, net::Ipv4Addr, net::SocketAddr, time::Duration};
 

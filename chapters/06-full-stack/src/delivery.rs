@@ -17,7 +17,7 @@ pub(crate) mod retried;
 
 use std::fmt;
 
-use lab::{Socket, client::Error};
+use lab::{Client, Socket, Transport, client::Error};
 use serde_json::json;
 
 use kept::Kept;
@@ -76,6 +76,22 @@ impl Rung {
     /// Whether the sender says a message again until it is safe.
     fn repeats(self) -> bool {
         matches!(self, Self::Retried | Self::Kept)
+    }
+}
+
+/// Why the servers that `client` reaches keep no history, if that is so.
+///
+/// # Errors
+/// When it cannot connect, or no answer comes.
+pub async fn why_nothing_is_kept(client: &Client) -> Result<Option<String>, Error> {
+    let auth = json!({ "user": client.name() });
+    let socket = Socket::connect(client, Transport::WebSocket, Some(&auth)).await?;
+    let to_itself = json!({ "to": client.name(), "text": "is this kept?" });
+    let answer = socket.ask("keep", &to_itself).await?;
+    match serde_json::from_value(answer) {
+        Ok(Kept::Never(why)) => Ok(Some(why)),
+        Ok(_) => Ok(None),
+        Err(error) => Err(Error::Unexpected(error.to_string())),
     }
 }
 

@@ -3,11 +3,13 @@
 //!
 //! [`chat`] is the server, [`driver`] carries its adapter's messages through Redis and
 //! survives Redis' death, [`delivery`] is how sure a sender can be, [`emit`] sends from
-//! outside, [`experiment`] is what users do, and `page` is the chat in a browser. `lane`
-//! keeps a client's messages in order, and [`stuck`] ends clients that do not read.
+//! outside, [`experiment`] is what users do, `page` is the chat in a browser, and [`drill`]
+//! counts what is lost when something dies. `lane` keeps a client's messages in order, and
+//! [`stuck`] ends clients that do not read.
 
 pub mod chat;
 pub mod delivery;
+pub mod drill;
 pub mod driver;
 pub mod emit;
 pub mod experiment;

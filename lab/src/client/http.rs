@@ -83,13 +83,13 @@ impl Client {
     }
 
     /// `GET`s a path as a browser does: over an idle connection, or else a new one.
-    pub(super) async fn get(&self, target: &str, patience: Duration) -> Result<Answer, Error> {
+    pub(crate) async fn get(&self, target: &str, patience: Duration) -> Result<Answer, Error> {
         self.browse(Method::GET, target, String::new(), patience)
             .await
     }
 
     /// `POST`s a body of text.
-    pub(super) async fn post(&self, target: &str, body: String) -> Result<Answer, Error> {
+    pub(crate) async fn post(&self, target: &str, body: String) -> Result<Answer, Error> {
         self.browse(Method::POST, target, body, PATIENCE).await
     }
 

@@ -50,7 +50,7 @@ pub struct Socket {
     /// The server that holds the session, where nginx says which one it is.
     pub owner: Option<SocketAddr>,
     outgoing: mpsc::UnboundedSender<Packet>,
-    events: mpsc::UnboundedReceiver<Heard>,
+    events: mpsc::UnboundedReceiver<Received>,
     acks: Acks,
     /// How many acknowledgements were asked for: the number of the next one.
     asked: AtomicU64,
@@ -59,7 +59,7 @@ pub struct Socket {
 
 /// An event that a client has heard.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Heard {
+pub struct Received {
     /// Its name.
     pub event: String,
     /// Its first argument.
@@ -103,6 +103,8 @@ impl Socket {
             Some(auth) => format!("0{auth}"),
             None => "0".to_owned(),
         });
+        // What comes with the welcome, or during the upgrade, is heard too.
+        let mut early = Vec::new();
         let (session, id, owner) = match transport {
             Transport::WebSocket => {
                 let mut socket = WebSocket::open(client, None).await?;
@@ -118,13 +120,13 @@ impl Socket {
             Transport::Polling | Transport::Upgrade => {
                 let polling = Polling::open(client).await?;
                 polling.send(&hello).await?;
-                let id = welcome_over_polling(&polling).await?;
+                let id = welcome_over_polling(&polling, &mut early).await?;
                 let owner = polling.owner;
                 if transport == Transport::Upgrade
                     && polling.open.upgrades.iter().any(|to| to == "websocket")
                 {
                     (
-                        Session::WebSocket(upgrade(client, &polling).await?),
+                        Session::WebSocket(upgrade(client, &polling, &mut early).await?),
                         id,
                         owner,
                     )
@@ -141,6 +143,9 @@ impl Socket {
             heard,
             acks: Arc::clone(&acks),
         };
+        for packet in early {
+            ears.hear(packet);
+        }
         let unanswered = Arc::clone(&acks);
         let carrier = tokio::spawn(async move {
             // How a session ends shows in the record and to whoever waits for an event.
@@ -201,12 +206,12 @@ impl Socket {
     /// Waits for the next event: its name, and its first argument. `None` once the
     /// connection is gone.
     pub async fn next_event(&mut self) -> Option<(String, Value)> {
-        let heard = self.next_heard().await?;
-        Some((heard.event, heard.argument))
+        let received = self.next_received().await?;
+        Some((received.event, received.argument))
     }
 
     /// The same, with what an acknowledgement needs.
-    pub async fn next_heard(&mut self) -> Option<Heard> {
+    pub async fn next_received(&mut self) -> Option<Received> {
         self.events.recv().await
     }
 
@@ -214,8 +219,8 @@ impl Socket {
     ///
     /// # Errors
     /// When the connection is gone.
-    pub fn acknowledge(&self, heard: &Heard, answer: &Value) -> Result<(), Error> {
-        match heard.number {
+    pub fn acknowledge(&self, received: &Received, answer: &Value) -> Result<(), Error> {
+        match received.number {
             Some(number) => self.send(format!("3{number}{}", serde_json::json!([answer]))),
             None => Ok(()),
         }
@@ -261,14 +266,16 @@ fn gone() -> Error {
     Error::Unexpected("the session has ended".to_owned())
 }
 
-/// Waits for the namespace's welcome, `40{"sid":…}`, and answers pings meanwhile.
-async fn welcome_over_polling(polling: &Polling) -> Result<String, Error> {
+/// Waits for the namespace's welcome, `40{"sid":…}`, and answers pings meanwhile. What
+/// comes behind it in the same payload is `early`.
+async fn welcome_over_polling(polling: &Polling, early: &mut Vec<Packet>) -> Result<String, Error> {
     loop {
         let mut id = None;
         for packet in polling.poll().await? {
             match packet {
                 Packet::Ping(_) => polling.send(&Packet::Pong(String::new())).await?,
-                Packet::Message(message) => id = Some(welcome(&message)?),
+                Packet::Message(message) if id.is_none() => id = Some(welcome(&message)?),
+                Packet::Message(_) => early.push(packet),
                 _ => {}
             }
         }
@@ -300,7 +307,11 @@ fn welcome(message: &str) -> Result<String, Error> {
 }
 
 /// Moves a session from polling to a WebSocket, as the specification's section "Upgrade" says.
-async fn upgrade(client: &Client, polling: &Polling) -> Result<WebSocket, Error> {
+async fn upgrade(
+    client: &Client,
+    polling: &Polling,
+    early: &mut Vec<Packet>,
+) -> Result<WebSocket, Error> {
     let mut socket = WebSocket::open(client, Some(&polling.open.sid)).await?;
     socket.send(&Packet::Ping("probe".to_owned())).await?;
     // The client keeps polling until the probe is answered. The poll that is held then
@@ -319,8 +330,9 @@ async fn upgrade(client: &Client, polling: &Polling) -> Result<WebSocket, Error>
             }
         };
         for packet in packets {
-            if let Packet::Ping(_) = packet {
-                polling.send(&Packet::Pong(String::new())).await?;
+            match packet {
+                Packet::Ping(_) => polling.send(&Packet::Pong(String::new())).await?,
+                other => early.push(other),
             }
         }
     }
@@ -331,7 +343,7 @@ async fn upgrade(client: &Client, polling: &Polling) -> Result<WebSocket, Error>
 /// Where a session's packets go.
 struct Ears {
     outgoing: mpsc::UnboundedSender<Packet>,
-    heard: mpsc::UnboundedSender<Heard>,
+    heard: mpsc::UnboundedSender<Received>,
     acks: Acks,
 }
 
@@ -362,7 +374,7 @@ impl Ears {
             "2" if !arguments.is_empty() => {
                 if let Value::String(event) = arguments.remove(0) {
                     // Nobody listens once the socket is dropped.
-                    let _unheard = self.heard.send(Heard {
+                    let _unheard = self.heard.send(Received {
                         event,
                         argument: arguments.into_iter().next().unwrap_or(Value::Null),
                         number: number.parse().ok(),

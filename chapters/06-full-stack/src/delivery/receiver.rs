@@ -8,7 +8,8 @@ use std::{
 use ch05_redis_pubsub::link::Private;
 use lab::{
     Client, Socket, Transport,
-    client::{Error, Heard},
+    client::{Error, Received},
+    reconnection_delay,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -21,11 +22,6 @@ use super::{
     kept::{BEGINNING, Entry},
     retried::Taken,
 };
-
-/// The official client's `reconnectionDelay`, doubled with each attempt up to its
-/// `reconnectionDelayMax`; without its `randomizationFactor`, which is for crowds.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// How long a client that follows its history waits for a ring before it asks by itself.
 const QUIET: Duration = Duration::from_secs(1);
@@ -68,11 +64,11 @@ impl Receiver {
         connected: oneshot::Sender<()>,
     ) {
         let mut connected = Some(connected);
-        let mut pause = FIRST_PAUSE;
+        let mut attempts = 0;
         loop {
             match self.connect().await {
                 Ok(mut socket) => {
-                    pause = FIRST_PAUSE;
+                    attempts = 0;
                     if let Some(connected) = connected.take() {
                         // Nobody may be waiting for it.
                         let _unheard = connected.send(());
@@ -90,8 +86,9 @@ impl Receiver {
                 Err(_) if away.is_closed() => return,
                 Err(_) => {}
             }
-            sleep(pause).await;
-            pause = LONGEST_PAUSE.min(pause * 2);
+            // Without the official client's randomness, which is for crowds.
+            sleep(reconnection_delay(attempts, 0.5)).await;
+            attempts += 1;
         }
     }
 
@@ -108,7 +105,7 @@ impl Receiver {
         loop {
             let quiet = sleep(QUIET);
             tokio::select! {
-                heard = socket.next_heard() => match heard {
+                heard = socket.next_received() => match heard {
                     Some(heard) => self.hear(socket, heard).await,
                     None => return,
                 },
@@ -117,7 +114,7 @@ impl Receiver {
         }
     }
 
-    async fn hear(&mut self, socket: &Socket, heard: Heard) {
+    async fn hear(&mut self, socket: &Socket, heard: Received) {
         match heard.event.as_str() {
             "message" => {
                 if let Some(number) = number_in(&heard.argument) {

@@ -1,6 +1,6 @@
 //! A burst: 300 broadcasts at once, to 1,000 clients on three servers.
 
-use lab::{Result, Stage, Transport, drill::Row};
+use lab::{Result, Row, Stage, Transport};
 
 use crate::experiment::burst::burst;
 

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use futures_util::future::join_all;
-use lab::{Result, Stage, drill::Row};
+use lab::{Result, Row, Stage};
 use tokio::time::sleep;
 
 use super::redis_killed::{BEFORE, GONE_FOR, may_be_killed};
@@ -11,6 +11,7 @@ use crate::{
     delivery::{
         Rung,
         flow::{Flow, Outcome, Pace},
+        why_nothing_is_kept,
     },
     experiment::User,
 };
@@ -57,11 +58,11 @@ enum Redis {
 /// # Errors
 /// When a part does not start, somebody cannot connect, or Redis is not the stage's own.
 pub async fn each_rung_meets_each_event(stage: &mut Stage) -> Result<Vec<Row>> {
-    stage.start_redis_with_persistence().await?;
+    let url = set_up(stage, Redis::KeepsKeys).await?;
     may_be_killed(stage)?;
     let mut rungs = Rung::LADDER.to_vec();
-    if let Err(why) = has_history(stage).await? {
-        stage.note(format!("The rung \"history\" is left out: {why}."));
+    if let Some(why) = why_nothing_is_kept(&User::client(&url, "alice", 0)).await? {
+        stage.note(format!("Without the rung \"{}\": {why}.", Rung::Kept));
         rungs.retain(|rung| *rung != Rung::Kept);
     }
     let mut rows = Vec::new();
@@ -79,11 +80,6 @@ pub async fn each_rung_meets_each_event(stage: &mut Stage) -> Result<Vec<Row>> {
         }
     }
     Ok(rows)
-}
-
-/// Whether messages can be kept here; if not, why not.
-async fn has_history(stage: &mut Stage) -> Result<std::result::Result<(), String>> {
-    todo!()
 }
 
 async fn meet(

@@ -1,6 +1,6 @@
 //! A client stops reading.
 
-use lab::{Client, Result, Stage, drill::Row};
+use lab::{Client, Result, Row, Stage};
 use tokio::time::Instant;
 
 use crate::experiment::{

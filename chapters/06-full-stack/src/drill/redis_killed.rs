@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use futures_util::future::join_all;
-use lab::{Result, Stage, drill::Row};
+use lab::{Result, Row, Stage};
 use tokio::time::{Instant, sleep};
 
 use crate::{

@@ -1,0 +1,48 @@
+//! What is lost when a part of the full stack dies, while sockets are open and messages
+//! come in.
+
+pub mod burst;
+pub mod crowd;
+pub mod ladder;
+pub mod reader;
+pub mod redis_killed;
+pub mod sockets;
+
+use lab::Drills;
+
+use crate::chat;
+
+/// The chapter's drills.
+pub fn drills() -> Drills {
+    Drills::new("Chapter 6 · what is lost when something dies", chat::serve)
+        .with(
+            "rolling-restart",
+            "three servers replaced one by one, with sockets on them",
+            sockets::rolling_restart,
+        )
+        .with(
+            "server-killed",
+            "kill -9 of one server, with sockets on it and messages on their way",
+            sockets::server_killed,
+        )
+        .with(
+            "redis-killed",
+            "kill -9 of Redis, which is back a second later",
+            redis_killed::and_back,
+        )
+        .with(
+            "burst",
+            "300 broadcasts at once to 1,000 clients on three servers",
+            burst::at_once,
+        )
+        .with(
+            "reader-stops",
+            "a client that stays connected and stops reading",
+            reader::stops,
+        )
+        .with(
+            "ladder",
+            "four ways to deliver a message, and what each of them survives",
+            ladder::each_rung_meets_each_event,
+        )
+}

@@ -1,0 +1,455 @@
+//! What one drill found: a row a config, and the table of the worst rows.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::event::Event;
+
+/// What was lost when something happened under traffic, with one config or setting.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// What happened.
+    pub event: String,
+    /// With which config or setting.
+    pub config: String,
+    /// How many of `what` were sent while it happened.
+    pub sent: usize,
+    /// Requests, messages, sockets, …
+    pub what: &'static str,
+    /// How many of them got no good answer, or never arrived.
+    pub lost: usize,
+    /// How many arrived, or were executed, more than once; where it matters.
+    pub twice: Option<usize>,
+    /// How many arrived after a later one; where it matters.
+    pub late: Option<usize>,
+    /// Of how many the sender does not know that they arrived; where it matters.
+    pub unknown: Option<usize>,
+    /// How long it took until all was well again; none if nobody noticed anything.
+    pub back: Option<Duration>,
+    promise: Promise,
+    may_repeat: bool,
+    within: Option<Duration>,
+    conditions: Vec<(String, bool)>,
+}
+
+/// What may be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Promise {
+    Nothing,
+    AtMost(usize),
+    /// Something must be: this is the config whose failure is shown.
+    Something,
+    /// It is counted, and nothing is said about it beforehand.
+    Counted,
+}
+
+impl Row {
+    /// A row that promises to keep everything, until it is told otherwise.
+    pub fn new(event: impl Into<String>, config: impl Into<String>) -> Self {
+        Self {
+            event: event.into(),
+            config: config.into(),
+            sent: 0,
+            what: "requests",
+            lost: 0,
+            twice: None,
+            late: None,
+            unknown: None,
+            back: None,
+            promise: Promise::Nothing,
+            may_repeat: false,
+            within: None,
+            conditions: Vec::new(),
+        }
+    }
+
+    /// So many `what` were sent, and so many of them were lost.
+    #[must_use]
+    pub fn counted(mut self, sent: usize, what: &'static str, lost: usize) -> Self {
+        (self.sent, self.what, self.lost) = (sent, what, lost);
+        self
+    }
+
+    /// So many arrived, or were executed, more than once.
+    #[must_use]
+    pub fn twice(mut self, twice: usize) -> Self {
+        self.twice = Some(twice);
+        self
+    }
+
+    /// So many arrived after a later one.
+    #[must_use]
+    pub fn late(mut self, late: usize) -> Self {
+        self.late = Some(late);
+        self
+    }
+
+    /// Of so many the sender does not know that they arrived.
+    #[must_use]
+    pub fn unknown(mut self, unknown: usize) -> Self {
+        self.unknown = Some(unknown);
+        self
+    }
+
+    /// All was well again after so long; none if nobody noticed anything.
+    #[must_use]
+    pub fn back_after(mut self, back: Option<Duration>) -> Self {
+        self.back = back;
+        self
+    }
+
+    /// Allows that some arrive, or are executed, more than once.
+    #[must_use]
+    pub fn may_repeat(mut self) -> Self {
+        self.may_repeat = true;
+        self
+    }
+
+    /// Promises that something is lost or arrives twice: the failure that is shown before its fix.
+    #[must_use]
+    pub fn loses_something(mut self) -> Self {
+        self.promise = Promise::Something;
+        self
+    }
+
+    /// Promises that no more than `most` are lost.
+    #[must_use]
+    pub fn loses_at_most(mut self, most: usize) -> Self {
+        self.promise = Promise::AtMost(most);
+        self
+    }
+
+    /// Promises nothing about how many are lost.
+    #[must_use]
+    pub fn loses_some(mut self) -> Self {
+        self.promise = Promise::Counted;
+        self
+    }
+
+    /// Promises that all is well again within that time.
+    #[must_use]
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.within = Some(limit);
+        self
+    }
+
+    /// Promises something else, a sentence such as `no message came out of order`.
+    #[must_use]
+    pub fn and(mut self, promise: impl Into<String>, held: bool) -> Self {
+        self.conditions.push((promise.into(), held));
+        self
+    }
+
+    /// Whether the row kept what it promises.
+    pub fn holds(&self) -> bool {
+        self.broken().is_empty()
+    }
+
+    /// What it promised and did not keep.
+    fn broken(&self) -> Vec<String> {
+        let twice = self.twice.unwrap_or_default();
+        let kept = match self.promise {
+            Promise::Nothing => self.lost == 0,
+            Promise::AtMost(most) => self.lost <= most,
+            Promise::Something => self.lost > 0 || twice > 0,
+            Promise::Counted => true,
+        };
+        let once = self.may_repeat || self.promise == Promise::Something || twice == 0;
+        let in_order = self.promise == Promise::Something || self.late.unwrap_or_default() == 0;
+        let in_time = self
+            .within
+            .is_none_or(|limit| self.back.is_none_or(|back| back <= limit));
+        // A drill in which nothing was sent shows nothing.
+        let mut broken = Vec::new();
+        for (promise, held) in [
+            ("something was sent".to_owned(), self.sent > 0),
+            (self.promise(), kept),
+            ("nothing arrives twice".to_owned(), once),
+            ("nothing arrives late".to_owned(), in_order),
+            (self.time_promised(), in_time),
+        ]
+        .into_iter()
+        .chain(self.conditions.iter().cloned())
+        {
+            if !held {
+                broken.push(promise);
+            }
+        }
+        broken
+    }
+
+    fn promise(&self) -> String {
+        match self.promise {
+            Promise::Nothing if self.may_repeat => "nothing is lost, some may run twice".to_owned(),
+            Promise::Nothing => "nothing is lost".to_owned(),
+            Promise::AtMost(most) => format!("at most {most} are lost"),
+            Promise::Something => "this fails".to_owned(),
+            Promise::Counted => "the lost are counted".to_owned(),
+        }
+    }
+
+    fn time_promised(&self) -> String {
+        self.within.map_or_else(String::new, |limit| {
+            format!("all is well within {}", time(limit))
+        })
+    }
+
+    /// What the drill claims of this row, and what was seen.
+    pub(super) fn claim(&self) -> Event {
+        let mut text = format!("{}, {}: {}", self.event, self.config, self.promise());
+        if self.within.is_some() {
+            text = format!("{text}, {}", self.time_promised());
+        }
+        let mut seen = format!("{} {}, {} lost", self.sent, self.what, self.lost);
+        if let Some(twice) = self.twice {
+            seen = format!("{seen}, {twice} twice");
+        }
+        if let Some(late) = self.late {
+            seen = format!("{seen}, {late} late");
+        }
+        if let Some(unknown) = self.unknown {
+            seen = format!("{seen}, {unknown} unknown");
+        }
+        if let Some(back) = self.back {
+            seen = format!("{seen}, well after {}", time(back));
+        }
+        let broken = self.broken();
+        if !broken.is_empty() {
+            seen = format!("{seen}; not so: {}", broken.join("; "));
+        }
+        Event::Claim {
+            text,
+            seen,
+            held: broken.is_empty(),
+        }
+    }
+
+    /// Takes over what was worse in another round.
+    fn worsen(&mut self, other: &Self) {
+        self.sent = self.sent.min(other.sent);
+        self.lost = self.lost.max(other.lost);
+        self.twice = self.twice.max(other.twice);
+        self.late = self.late.max(other.late);
+        self.unknown = self.unknown.max(other.unknown);
+        self.back = self.back.max(other.back);
+    }
+
+    fn cells(&self) -> [String; COLUMNS] {
+        [
+            self.event.clone(),
+            self.config.clone(),
+            format!("{} {}", self.sent, self.what),
+            self.lost.to_string(),
+            count(self.twice),
+            count(self.late),
+            count(self.unknown),
+            self.back.map_or(NONE.to_owned(), time),
+        ]
+    }
+}
+
+/// Where a row has nothing to say.
+const NONE: &str = "–";
+
+fn count(count: Option<usize>) -> String {
+    count.map_or(NONE.to_owned(), |count| count.to_string())
+}
+
+/// A time as a person says it: `12 ms`, `0.73 s`, `10.2 s`.
+fn time(time: Duration) -> String {
+    match time.as_secs_f64() {
+        seconds if seconds < 0.1 => format!("{:.0} ms", seconds * 1000.0),
+        seconds if seconds < 10.0 => format!("{seconds:.2} s"),
+        seconds => format!("{seconds:.1} s"),
+    }
+}
+
+/// The worst rows of all rounds.
+#[derive(Default)]
+pub(super) struct Table {
+    rows: Vec<(Row, bool)>,
+}
+
+/// Who reads the table.
+#[derive(Clone, Copy)]
+pub(super) enum Format {
+    Terminal,
+    Markdown,
+}
+
+const COLUMNS: usize = 8;
+const HEAD: [&str; COLUMNS] = [
+    "event",
+    "config",
+    "sent",
+    "lost",
+    "twice",
+    "late",
+    "unknown",
+    "well after",
+];
+/// Those that are left out where no row has something to say.
+const OPTIONAL: [usize; 2] = [5, 6];
+
+impl Table {
+    /// Adds a round of one drill. Each round has the same rows.
+    pub(super) fn add_round(&mut self, round: Vec<Row>) -> Result<()> {
+        if self.rows.is_empty() {
+            self.rows = round.into_iter().map(Row::with_verdict).collect();
+            return Ok(());
+        }
+        let same = self.rows.len() == round.len()
+            && self.rows.iter().zip(&round).all(|((known, _), row)| {
+                known.event == row.event && known.config == row.config && known.what == row.what
+            });
+        ensure!(same, "the drill's rows are not those of its first round");
+        for ((worst, held), row) in self.rows.iter_mut().zip(&round) {
+            worst.worsen(row);
+            *held &= row.holds();
+        }
+        Ok(())
+    }
+
+    pub(super) fn append(&mut self, other: Self) {
+        self.rows.extend(other.rows);
+    }
+
+    pub(super) fn all_held(&self) -> bool {
+        !self.rows.is_empty() && self.rows.iter().all(|(_, held)| *held)
+    }
+
+    pub(super) fn render(&self, format: Format) -> String {
+        let rows: Vec<_> = self.rows.iter().map(|(row, _)| row.cells()).collect();
+        let is_shown = |column: usize| {
+            !OPTIONAL.contains(&column) || rows.iter().any(|cells| cells[column] != NONE)
+        };
+        let lines: Vec<Vec<_>> = [HEAD.map(str::to_owned)]
+            .iter()
+            .chain(&rows)
+            .map(|cells| {
+                let shown = (0..COLUMNS).filter(|column| is_shown(*column));
+                shown.map(|column| cells[column].clone()).collect()
+            })
+            .collect();
+        match format {
+            Format::Terminal => {
+                let verdicts = [' ']
+                    .into_iter()
+                    .chain(self.rows.iter().map(|(_, held)| mark(*held)));
+                let lines = verdicts
+                    .zip(&lines)
+                    .map(|(verdict, cells)| format!("{verdict} {}", aligned(cells, &lines)));
+                lines.collect::<Vec<_>>().join("\n")
+            }
+            Format::Markdown => {
+                let numbers = lines[0].len() - WORDS;
+                let rule = format!("|{}{}", "---|".repeat(WORDS), "--:|".repeat(numbers));
+                let mut lines: Vec<_> = lines
+                    .iter()
+                    .map(|cells| format!("| {} |", cells.join(" | ")))
+                    .collect();
+                lines.insert(1, rule);
+                lines.join("\n")
+            }
+        }
+    }
+}
+
+impl Row {
+    fn with_verdict(self) -> (Self, bool) {
+        let held = self.holds();
+        (self, held)
+    }
+}
+
+fn mark(held: bool) -> char {
+    if held { '✓' } else { '✗' }
+}
+
+/// So many columns are words.
+const WORDS: usize = 2;
+
+/// The cells of a line, each as wide as the widest of its column: words to the left,
+/// numbers to the right.
+fn aligned(cells: &[String], lines: &[Vec<String>]) -> String {
+    let padded = cells.iter().enumerate().map(|(column, cell)| {
+        let width = lines.iter().map(|line| line[column].chars().count()).max();
+        let width = width.unwrap_or_default();
+        if column < WORDS {
+            format!("{cell:width$}")
+        } else {
+            format!("{cell:>width$}")
+        }
+    });
+    padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(lost: usize, back: u64) -> Row {
+        Row::new("B dies", "default")
+            .counted(100 + lost, "requests", lost)
+            .back_after(Some(Duration::from_millis(back)))
+    }
+
+    #[test]
+    fn a_row_holds_if_it_kept_what_it_promises() {
+        assert!(row(0, 10).holds());
+        assert!(!row(1, 10).holds());
+        assert!(!row(0, 10).twice(1).holds());
+        assert!(row(0, 10).twice(1).may_repeat().holds());
+        assert!(!row(1, 10).twice(1).may_repeat().holds());
+        assert!(row(1, 10).loses_something().holds());
+        assert!(!row(0, 10).loses_something().holds());
+        assert!(row(2, 10).loses_at_most(2).holds());
+        assert!(!row(3, 10).loses_at_most(2).holds());
+        assert!(!row(0, 2001).within(Duration::from_secs(2)).holds());
+        assert!(!row(0, 10).and("in order", false).holds());
+        assert!(
+            !Row::new("B dies", "default").holds(),
+            "nothing was sent, so nothing was seen"
+        );
+    }
+
+    #[test]
+    fn the_table_says_the_worst_of_all_rounds() {
+        let mut table = Table::default();
+        for row in [row(0, 900), row(3, 20), row(1, 10)] {
+            table.add_round(vec![row]).unwrap();
+        }
+        assert_eq!(
+            table.render(Format::Terminal),
+            "  event   config           sent  lost  twice  well after\n\
+             ✗ B dies  default  100 requests     3      –      0.90 s"
+        );
+        assert_eq!(
+            table.render(Format::Markdown),
+            "| event | config | sent | lost | twice | well after |\n\
+             |---|---|--:|--:|--:|--:|\n\
+             | B dies | default | 100 requests | 3 | – | 0.90 s |"
+        );
+        assert!(!table.all_held());
+    }
+
+    #[test]
+    fn what_came_late_or_is_unknown_is_shown_where_it_was_counted() {
+        let mut table = Table::default();
+        table.add_round(vec![row(0, 900).late(0).unknown(7)]).unwrap();
+        assert_eq!(
+            table.render(Format::Markdown),
+            "| event | config | sent | lost | twice | late | unknown | well after |\n\
+             |---|---|--:|--:|--:|--:|--:|--:|\n\
+             | B dies | default | 100 requests | 0 | – | 0 | 7 | 0.90 s |"
+        );
+        assert!(!row(0, 10).late(1).holds());
+        assert!(row(1, 10).late(1).loses_something().holds());
+    }
+
+    #[test]
+    fn a_table_without_a_row_proves_nothing() {
+        assert!(!Table::default().all_held());
+    }
+}

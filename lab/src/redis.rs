@@ -184,6 +184,13 @@ impl Redis {
         }
     }
 
+    /// What it still has from now on when it is started again.
+    pub(crate) fn set_keeps(&mut self, keeping: Keeps) {
+        if let Source::Program { keeps, .. } = &mut self.source {
+            *keeps = keeping;
+        }
+    }
+
     /// Starts it again on the same port; ready once it answers.
     pub(crate) async fn restart(&mut self, scratch: &Path) -> Result<()> {
         match &mut self.source {

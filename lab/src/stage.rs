@@ -549,6 +549,12 @@ impl Stage {
     }
 
     async fn start_redis_that_keeps(&mut self, keeps: Keeps) -> Result<String> {
+        if let Some(redis) = self.redis.as_mut().filter(|redis| !redis.is_up()) {
+            redis.set_keeps(keeps);
+            let url = redis.url.clone();
+            self.restart_redis().await?;
+            return Ok(url);
+        }
         let redis = Redis::start(&self.ports, self.scratch.path(), keeps).await?;
         self.record_redis_up(&redis);
         let url = redis.url.clone();

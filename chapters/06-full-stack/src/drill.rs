@@ -8,7 +8,7 @@ pub mod reader;
 pub mod redis_killed;
 pub mod sockets;
 
-use lab::Drills;
+use lab::{Drills, Result, Stage};
 
 use crate::chat;
 
@@ -45,4 +45,14 @@ pub fn drills() -> Drills {
             "four ways to deliver a message, and what each of them survives",
             ladder::each_rung_meets_each_event,
         )
+}
+
+/// Three servers that have done nothing yet, in place of those that run.
+async fn fresh_servers(stage: &mut Stage, environment: &[(&str, &str)]) -> Result<()> {
+    if stage.server_addresses().is_empty() {
+        stage.start_servers(3, environment).await
+    } else {
+        // On the same ports.
+        stage.restart_servers(environment).await
+    }
 }

@@ -2,6 +2,7 @@
 
 use lab::{Result, Row, Stage, Transport};
 
+use super::fresh_servers;
 use crate::experiment::burst::burst;
 
 const RECEIVERS: usize = 1000;
@@ -21,8 +22,7 @@ pub async fn at_once(stage: &mut Stage) -> Result<Vec<Row>> {
         for transport in [Transport::Polling, Transport::WebSocket] {
             // New servers each time: what they hold afterwards is what this burst took.
             let environment = [("REDIS_URL", redis.as_str()), ("BUFFER", buffer)];
-            stage.stop_servers().await;
-            stage.start_servers(3, &environment).await?;
+            fresh_servers(stage, &environment).await?;
             let urls = ['A', 'B', 'C'].map(|letter| stage.server_url(letter));
             let urls = urls.into_iter().collect::<Result<Vec<_>>>()?;
             let before = stage.servers_memory().await?;

@@ -6,7 +6,10 @@ use futures_util::future::join_all;
 use lab::{Result, Row, Stage};
 use tokio::time::sleep;
 
-use super::redis_killed::{BEFORE, GONE_FOR, may_be_killed};
+use super::{
+    fresh_servers,
+    redis_killed::{BEFORE, GONE_FOR, may_be_killed},
+};
 use crate::{
     delivery::{
         Rung,
@@ -90,9 +93,12 @@ async fn meet(
 ) -> Result<Vec<Row>> {
     let url = set_up(stage, redis).await?;
     let mut flows = Vec::new();
-    for (number, rung) in rungs.iter().enumerate() {
-        let alice = User::client(&url, &format!("alice {number}"), 0).telling(drop);
-        let bob = User::client(&url, &format!("bob {number}"), 1).telling(drop);
+    for rung in rungs {
+        // Users of this event alone: a Redis that keeps its keys has the others' messages.
+        let [alice, bob] = [("alice", 0), ("bob", 1)].map(|(name, server)| {
+            let name = format!("{name}: {event}, {}", setting(*rung, redis));
+            User::client(&url, &name, server).telling(drop)
+        });
         flows.push(Flow::open(*rung, &alice, &bob).await?);
     }
     let scissors: Vec<_> = flows.iter().map(Flow::scissors).collect();
@@ -131,17 +137,21 @@ async fn set_up(stage: &mut Stage, redis: Redis) -> Result<String> {
         Redis::KeepsKeys => stage.start_redis_with_persistence().await?,
     };
     let environment = [("REDIS_URL", redis.as_str())];
-    stage.start_servers(3, &environment).await?;
+    fresh_servers(stage, &environment).await?;
     stage.start_nginx("06-full-stack.conf").await
 }
 
-fn row(event: Event, rung: Rung, redis: Redis, seen: &Outcome) -> Row {
-    let config = match (rung, redis) {
+/// How a row calls it.
+fn setting(rung: Rung, redis: Redis) -> String {
+    match (rung, redis) {
         (Rung::Kept, Redis::KeepsNothing) => format!("{rung}, appendonly no"),
         (Rung::Kept, Redis::KeepsKeys) => format!("{rung}, appendonly yes"),
         _ => rung.to_string(),
-    };
-    let row = Row::new(event.to_string(), config)
+    }
+}
+
+fn row(event: Event, rung: Rung, redis: Redis, seen: &Outcome) -> Row {
+    let row = Row::new(event.to_string(), setting(rung, redis))
         .counted(seen.sent(), "messages", seen.lost())
         .twice(seen.duplicated())
         .late(seen.out_of_order())

@@ -24,13 +24,17 @@ pub async fn stops(stage: &mut Stage) -> Result<Vec<Row>> {
         .start_servers(3, &[("REDIS_URL", redis.as_str())])
         .await?;
     let nginx = stage.start_nginx("06-full-stack.conf").await?;
-    let [a, b] = [stage.server_url('A')?, stage.server_url('B')?];
+    let [a, b, c] = ['A', 'B', 'C'].map(|letter| stage.server_url(letter));
+    let (a, b, c) = (a?, b?, c?);
     let direct = Client::new("deaf", &b);
-    let through_nginx = User::client(&nginx, "deaf too", 1);
+    let through_nginx = User::client(&nginx, "deaf too", 2);
     let mut rows = Vec::new();
-    for (config, deaf) in [("direct", direct), ("through nginx", through_nginx)] {
+    for (config, deaf, letter, own) in [
+        ("direct", direct, 'B', &b),
+        ("through nginx", through_nginx, 'C', &c),
+    ] {
         let name = deaf.name().to_owned();
-        let others = [("alice", &a), ("carol", &a), ("ann", &b)];
+        let others = [("alice", own), ("carol", &a), ("ann", own)];
         let others = others.map(|(name, url)| Client::new(name, url).telling(drop));
         let before = stage.servers_memory().await?;
         let _unread = connect_and_read_nothing(&deaf.telling(drop)).await?;
@@ -38,7 +42,7 @@ pub async fn stops(stage: &mut Stage) -> Result<Vec<Row>> {
         let mut is_dropped = false;
         let seen = write_to_it(others.each_ref(), &name, async {
             for _ in 0..TRIES {
-                is_dropped = stage.await_line('B', "has read nothing").await;
+                is_dropped = stage.await_line(letter, "has read nothing").await;
                 if is_dropped {
                     break;
                 }

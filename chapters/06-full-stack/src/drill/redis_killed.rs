@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use lab::{Result, Row, Stage};
 use tokio::time::{Instant, sleep};
 
+use super::fresh_servers;
 use crate::{
     delivery::{
         Rung,
@@ -40,8 +41,7 @@ pub async fn and_back(stage: &mut Stage) -> Result<Vec<Row>> {
         ("resilient", "ResilientDriver"),
     ] {
         let environment = [("REDIS_URL", redis.as_str()), ("DRIVER", driver)];
-        stage.stop_servers().await;
-        stage.start_servers(3, &environment).await?;
+        fresh_servers(stage, &environment).await?;
         let url = stage.start_nginx("06-full-stack.conf").await?;
         let (near, far) = outage(stage, &url).await?;
         let [near, far] = [("within one server", near), ("between servers", far)].map(

@@ -20,7 +20,7 @@ use crate::{
 };
 
 const PACE: Pace = Pace {
-    messages: 300,
+    messages: 350,
     every: Duration::from_millis(20),
     patience: Duration::from_secs(20),
 };
@@ -130,7 +130,6 @@ async fn meet(
 
 /// Three new servers, and a Redis of that kind.
 async fn set_up(stage: &mut Stage, redis: Redis) -> Result<String> {
-    stage.stop_servers().await;
     stage.kill_redis().await;
     let redis = match redis {
         Redis::KeepsNothing => stage.start_redis().await?,

@@ -12,11 +12,13 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 /// What makes a binary something else than its stage; the caller's shell may have it set.
-const OURS: [&str; 6] = [
+const OURS: [&str; 8] = [
     "PORT",
     "LINK",
     "PEERS",
     "ADAPTER",
+    "DRIVER",
+    "BUFFER",
     "LAB_PROGRAM",
     "SHARED_PORT",
 ];

@@ -88,7 +88,6 @@ pub async fn serve() -> Result<()> {
         }
         Ok(other) => bail!("ADAPTER={other} is neither redis nor off"),
     }
-    chat.history = Some(History::open(&redis_url()).await.with_context(no_redis)?);
     match env::var("DRIVER").as_deref() {
         Err(_) | Ok("resilient") => {
             let driver = ResilientDriver::connect(&redis_url())
@@ -121,8 +120,9 @@ async fn through_redis<D: Driver<Error: Sync>>(
     listener: TcpListener,
     settings: SocketIoBuilder<LocalAdapter>,
     driver: D,
-    chat: Chat,
+    mut chat: Chat,
 ) -> Result<()> {
+    chat.history = Some(History::open(&redis_url()).await.with_context(no_redis)?);
     let config = RedisAdapterConfig::new().with_stream_buffer(STREAM_BUFFER);
     let adapter = RedisAdapterCtr::new_with_driver(driver, config);
     let (layer, io) = settings

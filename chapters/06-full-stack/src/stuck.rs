@@ -66,7 +66,9 @@ impl Connection {
             self.waiting = None;
             return outcome;
         }
-        let patience = self.waiting.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+        let patience = self
+            .waiting
+            .get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
         ready!(patience.as_mut().poll(cx));
         self.waiting = None;
         log(format!(

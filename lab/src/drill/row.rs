@@ -437,7 +437,9 @@ mod tests {
     #[test]
     fn what_came_late_or_is_unknown_is_shown_where_it_was_counted() {
         let mut table = Table::default();
-        table.add_round(vec![row(0, 900).late(0).unknown(7)]).unwrap();
+        table
+            .add_round(vec![row(0, 900).late(0).unknown(7)])
+            .unwrap();
         assert_eq!(
             table.render(Format::Markdown),
             "| event | config | sent | lost | twice | late | unknown | well after |\n\

@@ -216,7 +216,9 @@ impl Outcome {
     /// The longest time in which the receiver's application was given nothing.
     pub fn longest_silence(&self) -> Duration {
         let begun = self.sent.first().copied();
-        let times = begun.into_iter().chain(self.heard.iter().map(|(_, at)| *at));
+        let times = begun
+            .into_iter()
+            .chain(self.heard.iter().map(|(_, at)| *at));
         let times: Vec<_> = times.collect();
         let pauses = times.windows(2).map(|pair| pair[1] - pair[0]);
         pauses.max().unwrap_or_default()

@@ -85,12 +85,7 @@ pub async fn each_rung_meets_each_event(stage: &mut Stage) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-async fn meet(
-    stage: &mut Stage,
-    event: Event,
-    rungs: &[Rung],
-    redis: Redis,
-) -> Result<Vec<Row>> {
+async fn meet(stage: &mut Stage, event: Event, rungs: &[Rung], redis: Redis) -> Result<Vec<Row>> {
     let url = set_up(stage, redis).await?;
     let mut flows = Vec::new();
     for rung in rungs {
@@ -106,7 +101,9 @@ async fn meet(
     let (outcomes, happened) = tokio::join!(flowing, async {
         sleep(BEFORE).await;
         if matches!(event, Event::Away | Event::AwayAndRedisKilled) {
-            scissors.iter().for_each(|scissors| scissors.cut(AWAY));
+            for scissors in &scissors {
+                scissors.cut(AWAY);
+            }
             sleep(BEFORE).await;
         }
         match event {
@@ -156,14 +153,17 @@ fn row(event: Event, rung: Rung, redis: Redis, seen: &Outcome) -> Row {
         .late(seen.out_of_order())
         .unknown(seen.unknown())
         .back_after(Some(seen.longest_silence()));
+    let is_known = seen.unknown() == 0;
     match (rung, redis, event) {
         // Redis answers before it has told everybody: one or two may be lost, or none.
         (Rung::Kept, Redis::KeepsNothing, Event::RedisKilled) => row.loses_some(),
-        (Rung::Kept, Redis::KeepsNothing, _) => row.loses_something(),
-        (Rung::Kept | Rung::Retried, ..) => row.and("none is unknown", seen.unknown() == 0),
-        (Rung::Acknowledged, ..) => row
-            .loses_something()
-            .and("the sender knows of each that is lost", seen.unknown() >= seen.lost()),
-        (Rung::Forgotten | Rung::PassedOn, ..) => row.loses_something(),
+        (Rung::Kept, Redis::KeepsKeys, _) | (Rung::Retried, ..) => {
+            row.and("the sender knows that each has arrived", is_known)
+        }
+        (Rung::Acknowledged, ..) => row.loses_something().and(
+            "the sender knows of each that is lost",
+            seen.unknown() >= seen.lost(),
+        ),
+        _ => row.loses_something(),
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use futures_util::future::join_all;
-use lab::{Result, Row, Stage};
+use lab::{Result, Row, Stage, client};
 use tokio::time::{Instant, sleep};
 
 use super::fresh_servers;
@@ -35,46 +35,25 @@ const PACE: Pace = Pace {
 pub async fn and_back(stage: &mut Stage) -> Result<Vec<Row>> {
     let redis = stage.start_redis().await?;
     may_be_killed(stage)?;
-    let mut rows = Vec::new();
-    for (driver, config) in [
-        ("stock", "the adapter's own driver"),
-        ("resilient", "ResilientDriver"),
-    ] {
-        let environment = [("REDIS_URL", redis.as_str()), ("DRIVER", driver)];
-        fresh_servers(stage, &environment).await?;
-        let url = stage.start_nginx("06-full-stack.conf").await?;
-        let (near, far) = outage(stage, &url).await?;
-        let [near, far] = [("within one server", near), ("between servers", far)].map(
-            |(where_to, seen)| {
-                Row::new(format!("Redis killed and back: {where_to}"), config)
-                    .counted(seen.sent, "messages", seen.lost)
-                    .twice(seen.twice)
-                    .late(seen.late)
-                    .back_after(seen.back)
-            },
-        );
-        rows.extend(match driver {
-            "stock" => {
-                let never = "they are lost for good";
-                let [near_back, far_back] = [near.back, far.back].map(|back| back.is_none());
-                [
-                    near.loses_something().and(never, near_back),
-                    far.loses_something().and(never, far_back),
-                ]
-            }
-            _ => {
-                let each = "each server reaches each other one again";
-                let is_back = far.back.is_some();
-                [
-                    // Nobody noticed anything: there is nothing to come back from.
-                    near.back_after(None),
-                    far.loses_some()
-                        .within(Duration::from_secs(2))
-                        .and(each, is_back),
-                ]
-            }
-        });
-    }
+    let stock = "the adapter's own driver";
+    let [near, far] = outage(stage, &redis, "stock", stock).await?;
+    let forever = "nothing arrives any more";
+    let [near_back, far_back] = [&near, &far].map(|row| row.back.is_some());
+    let mut rows = vec![
+        near.loses_something().and(forever, !near_back),
+        far.loses_something().and(forever, !far_back),
+    ];
+
+    let [near, far] = outage(stage, &redis, "resilient", "ResilientDriver").await?;
+    let each = "each server reaches each other one again";
+    let is_back = far.back.is_some();
+    rows.extend([
+        // Nobody noticed anything: there is nothing to come back from.
+        near.back_after(None),
+        far.loses_some()
+            .within(Duration::from_secs(2))
+            .and(each, is_back),
+    ]);
     Ok(rows)
 }
 
@@ -89,29 +68,24 @@ pub(super) fn may_be_killed(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// What became of several flows.
-struct Sum {
-    sent: usize,
-    lost: usize,
-    twice: usize,
-    late: usize,
-    /// From Redis' return until the last of them was well again; none if one never was.
-    back: Option<Duration>,
-}
-
-async fn outage(stage: &mut Stage, url: &str) -> Result<(Sum, Sum)> {
+/// What users of one server heard from each other with that driver, and those of different
+/// servers.
+async fn outage(stage: &mut Stage, redis: &str, driver: &str, config: &str) -> Result<[Row; 2]> {
+    let environment = [("REDIS_URL", redis), ("DRIVER", driver)];
+    fresh_servers(stage, &environment).await?;
+    let url = stage.start_nginx("06-full-stack.conf").await?;
     let (mut near, mut far) = (Vec::new(), Vec::new());
     for from in 0..3 {
         for to in 0..3 {
             let [sender, receiver] = [("from", from), ("to", to)].map(|(role, server)| {
-                User::client(url, &format!("{role}, {from} to {to}"), server).telling(drop)
+                User::client(&url, &format!("{role}, {from} to {to}"), server).telling(drop)
             });
             let flow = Flow::open(Rung::PassedOn, &sender, &receiver).await?;
             if from == to { &mut near } else { &mut far }.push(flow);
         }
     }
-    let flows = |flows: Vec<Flow>| join_all(flows.into_iter().map(|flow| flow.run(PACE)));
-    let (near, far, returned) = tokio::join!(flows(near), flows(far), async {
+    let run = |flows: Vec<Flow>| join_all(flows.into_iter().map(|flow| flow.run(PACE)));
+    let (near, far, returned) = tokio::join!(run(near), run(far), async {
         sleep(BEFORE).await;
         stage.kill_redis().await;
         sleep(GONE_FOR).await;
@@ -119,17 +93,28 @@ async fn outage(stage: &mut Stage, url: &str) -> Result<(Sum, Sum)> {
         anyhow::Ok(Instant::now())
     });
     let returned = returned?;
-    let sum = |flows: Vec<Result<Outcome, _>>| -> Result<Sum> {
-        let flows = flows.into_iter().collect::<Result<Vec<Outcome>, lab::client::Error>>()?;
-        let total = |count: fn(&Outcome) -> usize| flows.iter().map(count).sum();
-        let backs = flows.iter().map(|flow| flow.recovered_after(returned));
-        Ok(Sum {
-            sent: total(Outcome::sent),
-            lost: total(Outcome::lost),
-            twice: total(Outcome::duplicated),
-            late: total(Outcome::out_of_order),
-            back: backs.collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().max()),
-        })
-    };
-    Ok((sum(near)?, sum(far)?))
+    Ok([
+        row("within one server", config, returned, near)?,
+        row("between servers", config, returned, far)?,
+    ])
+}
+
+fn row(
+    whose: &str,
+    config: &str,
+    returned: Instant,
+    flows: Vec<Result<Outcome, client::Error>>,
+) -> Result<Row> {
+    let flows = flows.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let total = |count: fn(&Outcome) -> usize| flows.iter().map(count).sum();
+    // From Redis' return until the last of them was well again; none if one never was.
+    let backs = flows.iter().map(|flow| flow.recovered_after(returned));
+    let backs = backs.collect::<Option<Vec<_>>>();
+    let back = backs.and_then(|backs| backs.into_iter().max());
+    Ok(Row::new(format!("Redis killed and back: {whose}"), config)
+        .counted(total(Outcome::sent), "messages", total(Outcome::lost))
+        .twice(total(Outcome::duplicated))
+        .late(total(Outcome::out_of_order))
+        .unknown(total(Outcome::unknown))
+        .back_after(back))
 }

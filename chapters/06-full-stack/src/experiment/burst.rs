@@ -58,7 +58,11 @@ pub async fn burst(
 
     let begun = Instant::now();
     let shouts = (0..messages).map(|number| shout(&sender, number.to_string()));
-    let passed_on = join_all(shouts).await.into_iter().filter(|told| *told).count();
+    let passed_on = join_all(shouts)
+        .await
+        .into_iter()
+        .filter(|told| *told)
+        .count();
     let mut all = Burst {
         expected: receivers * messages,
         passed_on,

@@ -11,7 +11,7 @@ use std::{future::ready, sync::Arc};
 use ch01_express_pid::log;
 use ch05_redis_pubsub::{chat::Say, link::Private};
 use redis::{
-    Client, RedisError,
+    AsyncCommands, Client, RedisError,
     aio::ConnectionManager,
     streams::{StreamMaxlen, StreamReadOptions, StreamReadReply},
 };
@@ -65,6 +65,7 @@ pub(crate) struct Entry {
 #[derive(Clone)]
 pub(crate) struct History {
     redis: ConnectionManager,
+    has_streams: bool,
 }
 
 /// The server's part: keeps what a client gives it, and gives it what it has not seen.
@@ -128,12 +129,23 @@ impl History {
     pub(crate) async fn open(url: &str) -> Result<Self, RedisError> {
         let client = Client::open(url)?;
         // The manager would go on trying for ever; a Redis that was never there is an error.
-        client.get_multiplexed_async_connection().await?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        let length: Result<usize, _> = connection.xlen(stream_of("nobody")).await;
         let redis = ConnectionManager::new_with_config(client, persistent()).await?;
-        Ok(Self { redis })
+        Ok(Self {
+            redis,
+            has_streams: !length.is_err_and(|error| is_unknown_command(&error)),
+        })
     }
 
     async fn keep(&self, message: &Private) -> Kept {
+        if !self.has_streams {
+            return Kept::Never(
+                "a history needs Redis Streams, and this Redis has none: put redis-server on \
+                 PATH, or name a real Redis with REDIS_URL"
+                    .to_owned(),
+            );
+        }
         let stream = stream_of(&message.to);
         let mut commands = redis::pipe();
         commands
@@ -150,11 +162,6 @@ impl History {
         let added = commands.query_async::<(String,)>(&mut redis);
         match within_patience(added).await {
             Ok((id,)) => Kept::Under(id),
-            Err(error) if error.to_string().contains("unknown command") => Kept::Never(
-                "a history needs Redis Streams, and this Redis has none: put redis-server on \
-                 PATH, or name a real Redis with REDIS_URL"
-                    .to_owned(),
-            ),
             Err(_) => Kept::NotNow,
         }
     }
@@ -166,7 +173,7 @@ impl History {
         let mut redis = self.redis.clone();
         let stream = [stream_of(user)];
         let seen = [seen];
-        let read = redis::AsyncCommands::xread_options(&mut redis, &stream, &seen, &options);
+        let read = redis.xread_options(&stream, &seen, &options);
         let reply: Result<Option<StreamReadReply>, _> = within_patience(read).await;
         let streams = reply.ok().flatten().map(|reply| reply.keys);
         let entries = streams.into_iter().flatten().flat_map(|stream| stream.ids);
@@ -184,6 +191,10 @@ impl History {
             })
             .collect()
     }
+}
+
+fn is_unknown_command(error: &RedisError) -> bool {
+    error.to_string().contains("unknown command")
 }
 
 fn stream_of(user: &str) -> String {

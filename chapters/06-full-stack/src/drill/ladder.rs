@@ -65,7 +65,7 @@ pub async fn each_rung_meets_each_event(stage: &mut Stage) -> Result<Vec<Row>> {
     may_be_killed(stage)?;
     let mut rungs = Rung::LADDER.to_vec();
     if let Some(why) = why_nothing_is_kept(&User::client(&url, "alice", 0)).await? {
-        stage.note(format!("Without the rung \"{}\": {why}.", Rung::Kept));
+        stage.note(format!("Without the rung \"{}\":\n{why}.", Rung::Kept));
         rungs.retain(|rung| *rung != Rung::Kept);
     }
     let mut rows = Vec::new();

@@ -42,6 +42,7 @@ fn each_config_adds_to_the_one_before_what_its_lesson_is_about() {
         ("03-websocket", "04-cookie"),
         ("04-ip-hash", "06-full-stack"),
         ("06-full-stack", "06-max-fails-0"),
+        ("06-full-stack", "06-shutdown-timeout"),
     ];
     let page: String = steps
         .iter()

@@ -53,11 +53,12 @@ fn the_console_and_the_answer_name_the_same_process() {
 }
 
 #[test]
-fn sigterm_and_ctrl_c_end_it_well() {
+fn sigterm_and_ctrl_c_end_it_well_and_it_says_so() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut server = Running::start(command(CHAPTER).env("PORT", "0"));
         server.line_with("running");
         server.signal(signal);
+        server.line_with(&format!("has ended, PID: {}", server.pid()));
         assert_eq!(server.end(), Some(0));
     }
 }

@@ -3,7 +3,7 @@
 use std::{env, future::Future, pin::Pin, process::ExitCode};
 
 use anyhow::{Context, Result};
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
 use crate::{
     event::Event,
@@ -133,6 +133,53 @@ async fn play(
     };
     stage.stop().await;
     outcome
+}
+
+/// Runs a program of a chapter that has a stage and a command line of its own.
+///
+/// The exit code is 0 if all that `run` claims held, 1 if not, 2 for a command line that
+/// makes no sense. An error is one sentence. With `PORT` set, it is a server of the stage.
+pub fn on_stage<O: Args, F>(
+    title: &'static str,
+    server: impl FnOnce() -> F + 'static,
+    run: impl AsyncFnOnce(&mut Stage, O) -> Result<()>,
+) -> ExitCode
+where
+    F: Future<Output = Result<()>> + 'static,
+{
+    #[derive(Parser)]
+    struct Line<O: Args> {
+        #[command(flatten)]
+        own: O,
+        /// The article's ports (8000, 8001, … for servers, 3000 for nginx), or free ones.
+        #[arg(long, value_enum, value_name = "WHICH", default_value = "article")]
+        ports: Which,
+    }
+    let mut programs = Programs::new(server);
+    if let Some(code) = programs.run_started_by_a_stage() {
+        return code;
+    }
+    let line = named(Line::<O>::command())
+        .about(title)
+        .after_help(AFTER_HELP)
+        .try_get_matches()
+        .and_then(|matches| Line::<O>::from_arg_matches(&matches));
+    let line = match line {
+        Ok(line) => line,
+        Err(usage) => return usage_error(&usage),
+    };
+    let is_given = env::args_os().len() > 1;
+    programs
+        .run_on_port(Line::<O>::command(), is_given)
+        .unwrap_or_else(|| {
+            let options = Options {
+                check: true,
+                ports: line.ports,
+            };
+            block_on(play(title, None, &options, async |stage: &mut Stage| {
+                run(stage, line.own).await
+            }))
+        })
 }
 
 impl Options {

@@ -44,10 +44,10 @@ mod stage;
 mod view;
 
 pub use anyhow::Result;
-pub use chapter::Chapter;
+pub use chapter::{Chapter, on_stage};
 pub use client::{Client, Socket, Transport};
 pub use drill::{Drills, Row};
-pub use event::Event;
+pub use event::{Event, Part};
 pub use journal::{Observed, Observer, Recorder};
 pub use load::{Load, Sent, Sents};
 pub use nginx::{Site, config as nginx_config};

@@ -206,9 +206,21 @@ impl RunningNginx {
         // New workers are started first: until the old one leaves, both take connections.
         loop {
             match self.milestones.recv().await {
-                Some(Milestone::Started) => {}
+                Some(Milestone::Started | Milestone::WorkerEnded) => {}
                 Some(Milestone::OldWorkerLeaves) => return Ok(()),
                 None => bail!("nginx ended when it was to take nginx/{}", site.config),
+            }
+        }
+    }
+
+    /// Waits for the end of a worker. Returns whether one has ended; none will once nginx
+    /// itself has.
+    pub(crate) async fn worker_ends(&mut self) -> bool {
+        loop {
+            match self.milestones.recv().await {
+                Some(Milestone::WorkerEnded) => return true,
+                Some(_) => {}
+                None => return false,
             }
         }
     }
@@ -235,8 +247,10 @@ impl RunningNginx {
 enum Milestone {
     /// Listening sockets are open by now: workers inherit them.
     Started,
-    /// A worker of before a reload, which takes no more connections.
+    /// A worker of before a reload takes no more connections.
     OldWorkerLeaves,
+    /// It has ended.
+    WorkerEnded,
 }
 
 /// Sorts what nginx writes: its access log, its workers, its complaints.
@@ -252,6 +266,8 @@ fn hear(
         let _ended_already = told.send(Milestone::Started);
     } else if line.contains("gracefully shutting down") {
         let _ended_already = told.send(Milestone::OldWorkerLeaves);
+    } else if line.contains("worker process") && line.contains("exited with code") {
+        let _ended_already = told.send(Milestone::WorkerEnded);
     } else if ["[emerg]", "[alert]", "[crit]"]
         .iter()
         .any(|level| line.contains(level))

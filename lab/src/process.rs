@@ -187,20 +187,6 @@ impl Process {
     }
 }
 
-/// The memory that these programs hold together, in bytes. Source: `ps`, which is the same
-/// on Linux and macOS.
-pub(crate) async fn resident_memory(pids: &[u32]) -> Result<u64> {
-    let pids: Vec<_> = pids.iter().map(u32::to_string).collect();
-    let listed = Command::new("ps")
-        .args(["-o", "rss=", "-p", &pids.join(",")])
-        .output()
-        .await
-        .context("no `ps` to ask how much memory programs hold")?;
-    let listed = String::from_utf8_lossy(&listed.stdout);
-    let kibibytes = listed.split_whitespace().map(str::parse::<u64>);
-    Ok(kibibytes.sum::<Result<u64, _>>()? * 1024)
-}
-
 /// Kills a program, all that it started, and its guard.
 fn kill_group(leader: Pid) {
     // A group that has just gone by itself is what was wanted.
@@ -228,6 +214,35 @@ async fn reap(mut child: Child, pid: Pid, exited: watch::Sender<Option<ExitStatu
         kill_group(pid);
         exited.send_replace(Some(status));
     }
+}
+
+/// The resident memory of processes and of what they have started, in bytes.
+pub(crate) async fn memory_of<P: Copy>(parts: Vec<(P, u32)>) -> Result<Vec<(P, u64)>> {
+    let listed = Command::new("ps")
+        .args(["-A", "-o", "pid=,ppid=,rss="])
+        .output()
+        .await
+        .context("no `ps` to ask for memory")?;
+    let listed = String::from_utf8_lossy(&listed.stdout);
+    let processes: Vec<(u32, u32, u64)> = listed
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split_whitespace();
+            let (pid, parent) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+            Some((pid, parent, fields.next()?.parse().ok()?))
+        })
+        .collect();
+    let of_family = |ancestor| {
+        let family = processes
+            .iter()
+            .filter(|(pid, parent, _)| *pid == ancestor || *parent == ancestor);
+        // `ps` counts in units of 1024 bytes, on Linux and macOS.
+        family.map(|(.., kibibytes)| kibibytes * 1024).sum()
+    };
+    Ok(parts
+        .into_iter()
+        .map(|(part, pid)| (part, of_family(pid)))
+        .collect())
 }
 
 async fn read_lines(stream: impl AsyncRead + Unpin, said: impl Fn(String)) {

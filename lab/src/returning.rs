@@ -53,8 +53,8 @@ pub struct Visit {
 /// An event that a client heard.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Heard {
-    /// When.
-    pub at: Instant,
+    /// In which of its sessions; the first is 0.
+    pub visit: usize,
     /// Its name.
     pub event: String,
     /// Its first argument.
@@ -174,10 +174,9 @@ async fn stay(mut socket: Socket, record: &watch::Sender<Record>) {
         });
     });
     while let Some((event, argument)) = socket.next_event().await {
-        let at = Instant::now();
         record.send_modify(|record| {
             record.heard.push(Heard {
-                at,
+                visit: record.visits.len() - 1,
                 event,
                 argument,
             });
@@ -204,19 +203,12 @@ mod tests {
 
     #[test]
     fn the_delay_is_that_of_the_official_client() {
-        let seconds = |attempts, chance| reconnection_delay(attempts, chance).as_secs_f64();
-        assert_eq!(
-            [0.0, 0.5, 1.0].map(|chance| seconds(0, chance)),
-            [0.5, 1.0, 1.5]
-        );
-        assert_eq!(
-            [0.0, 0.5, 1.0].map(|chance| seconds(1, chance)),
-            [1.0, 2.0, 3.0]
-        );
-        assert_eq!(
-            [0.0, 0.5, 1.0].map(|chance| seconds(3, chance)),
-            [4.0, 5.0, 5.0]
-        );
+        let delays = |attempts| {
+            [0.0, 0.5, 1.0].map(|chance| reconnection_delay(attempts, chance).as_millis())
+        };
+        assert_eq!(delays(0), [500, 1000, 1500]);
+        assert_eq!(delays(1), [1000, 2000, 3000]);
+        assert_eq!(delays(3), [4000, 5000, 5000]);
         assert_eq!(reconnection_delay(1000, 0.0), DELAY_MAX);
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     journal::{Journal, Observer, Recorder},
     nginx::{Nginx, RunningNginx, Site},
     ports::Ports,
-    process::{self, Process, Spec, ended},
+    process::{Process, Spec, ended, memory_of},
     redis::{Keeps, Redis},
     rewrite::Swap,
     server::Server,
@@ -181,6 +181,31 @@ impl Stage {
     }
 }
 
+/// Memory.
+impl Stage {
+    /// The resident memory of each part that runs, in bytes: of its process and all that
+    /// it has started, after `ps`.
+    ///
+    /// # Errors
+    /// When there is no `ps`.
+    pub async fn memory(&self) -> Result<Vec<(Part, u64)>> {
+        let servers = self.servers.iter().filter_map(|server| {
+            let pid = server.pid()?;
+            Some((Part::Server(server.letter), pid))
+        });
+        let nginx = self
+            .nginx
+            .iter()
+            .map(|(nginx, _)| (Part::Nginx, nginx.process().pid()));
+        let redis = self
+            .redis
+            .iter()
+            .filter_map(|redis| Some((Part::Redis, redis.pid()?)));
+        let parts: Vec<_> = servers.chain(nginx).chain(redis).collect();
+        memory_of(parts).await
+    }
+}
+
 /// Servers.
 impl Stage {
     /// Starts servers until there are `count`: A on 8000, B on 8001, and so on.
@@ -323,15 +348,6 @@ impl Stage {
     /// A server's process, while it runs.
     pub fn server_pid(&self, letter: char) -> Option<u32> {
         self.server(letter).ok().and_then(Server::pid)
-    }
-
-    /// The memory that all servers together hold now, in bytes: their resident sets.
-    ///
-    /// # Errors
-    /// When `ps` cannot be asked.
-    pub async fn servers_memory(&self) -> Result<u64> {
-        let pids: Vec<_> = self.servers.iter().filter_map(Server::pid).collect();
-        process::resident_memory(&pids).await
     }
 
     /// Waits until a server has said a line with `text` in it, and shows the line.
@@ -498,6 +514,15 @@ impl Stage {
     pub fn nginx_url(&self) -> Result<String> {
         let address = self.nginx_address.context("no nginx runs")?;
         Ok(format!("http://{address}"))
+    }
+
+    /// Waits until a worker of before the last reload has ended. Returns whether it has
+    /// within the given time.
+    pub async fn old_nginx_worker_ends(&mut self, within: Duration) -> bool {
+        match &mut self.nginx {
+            Some((nginx, _)) => timeout(within, nginx.worker_ends()).await.unwrap_or(false),
+            None => false,
+        }
     }
 
     /// Ends nginx (SIGTERM): every connection through it breaks.

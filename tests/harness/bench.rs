@@ -15,7 +15,11 @@ use std::{
 };
 
 use lab::Stage;
-use testcontainers::{ContainerAsync, GenericImage, ImageExt, core::WaitFor, runners::AsyncRunner};
+use testcontainers::{
+    ContainerAsync, GenericImage, ImageExt,
+    core::{CmdWaitFor, ExecCommand, WaitFor},
+    runners::AsyncRunner,
+};
 
 /// The official images, at the versions that the tests were written against.
 const NGINX_IMAGE: &str = "nginx:1.28-alpine";
@@ -32,7 +36,7 @@ enum Parts {
 pub(crate) struct Bench {
     pub(crate) stage: Stage,
     parts: Parts,
-    nginx: Option<ContainerAsync<GenericImage>>,
+    nginx: Option<(ContainerAsync<GenericImage>, SocketAddr)>,
     redis: Option<(ContainerAsync<GenericImage>, SocketAddr)>,
 }
 
@@ -76,7 +80,7 @@ impl Bench {
         if self.parts == Parts::Local {
             return self.stage.run_nginx(&site).await.expect("nginx starts");
         }
-        if let Some(container) = self.nginx.take() {
+        if let Some((container, _)) = self.nginx.take() {
             remove(container).await;
         }
         let config = format!("nginx/{config}");
@@ -84,8 +88,48 @@ impl Bench {
             .with_wait_for(WaitFor::message_on_stderr("start worker processes"))
             .with_cmd(["nginx", "-e", "stderr", "-p", "/lab", "-c", &config])
             .with_copy_to("/lab/nginx", site.prefix.join("nginx").as_path());
-        self.nginx = Some(start(request, "nginx").await);
+        self.nginx = Some((start(request, "nginx").await, site.address));
         format!("http://{}", site.address)
+    }
+
+    /// nginx takes its config again; done once its old workers take no more connections.
+    pub(crate) async fn reload_nginx(&mut self, config: &str) {
+        let Some((container, _)) = &self.nginx else {
+            let reloaded = self.stage.reload_nginx(config, str::to_owned).await;
+            return reloaded.expect("nginx reloads");
+        };
+        let config = format!("nginx/{config}");
+        let reload = ["nginx", "-p", "/lab", "-c", &config, "-s", "reload"];
+        let reload = ExecCommand::new(reload).with_cmd_ready_condition(CmdWaitFor::exit_code(0));
+        container.exec(reload).await.expect("nginx reloads");
+        loop {
+            let said = container.stderr_to_vec().await.expect("nginx's log");
+            if String::from_utf8_lossy(&said).contains("gracefully shutting down") {
+                return;
+            }
+        }
+    }
+
+    /// nginx ends, and every connection through it breaks.
+    pub(crate) async fn end_nginx(&mut self) {
+        match &self.nginx {
+            Some((container, _)) => container
+                .stop_with_timeout(Some(0))
+                .await
+                .expect("the container stops"),
+            None => self.stage.end_nginx().await,
+        }
+    }
+
+    /// nginx is there again, where it was.
+    pub(crate) async fn start_nginx_again(&mut self, config: &str) {
+        match &self.nginx {
+            Some((container, address)) => {
+                container.start().await.expect("the container starts");
+                listening(*address).await;
+            }
+            None => drop(self.stage.start_nginx(config).await.expect("nginx starts")),
+        }
     }
 
     /// Redis; its URL.

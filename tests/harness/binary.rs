@@ -12,7 +12,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 /// What makes a binary something else than its stage; the caller's shell may have it set.
-const OURS: [&str; 8] = [
+const OURS: [&str; 9] = [
     "PORT",
     "LINK",
     "PEERS",
@@ -21,6 +21,7 @@ const OURS: [&str; 8] = [
     "BUFFER",
     "LAB_PROGRAM",
     "SHARED_PORT",
+    "ORDERS",
 ];
 
 /// The longest that anything here may take, a first build of nginx included.

@@ -6,6 +6,7 @@
 pub(crate) mod bench;
 pub(crate) mod binary;
 pub(crate) mod browser;
+pub(crate) mod markdown;
 pub(crate) mod node;
 pub(crate) mod observatory;
 pub(crate) mod panel;

@@ -15,6 +15,7 @@ use axum::{Router, routing::get, serve::Listener};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
     time::timeout,
 };
 
@@ -47,9 +48,10 @@ const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Serves `app` until SIGTERM or Ctrl-C, then lets open requests finish.
 ///
-/// Prints `<name> running on <PORT> port, PID: <pid>` once connections are accepted.
-/// `drain` runs first when the end is asked for: the place to close what would
-/// otherwise stay open. A second signal, or four seconds, end it in any case.
+/// Prints `<name> running on <PORT> port, PID: <pid>` once connections are accepted, and
+/// `<name> on <PORT> port has ended, PID: <pid>` at its end.
+/// When the end is asked for, no more connections are accepted; then `drain` runs: the
+/// place to close what would otherwise stay open. A second signal, or four seconds, end it in any case.
 pub async fn serve(
     name: &str,
     listener: impl Listener<Addr = SocketAddr>,
@@ -63,13 +65,49 @@ pub async fn serve(
         process::id()
     ));
 
-    let serving = axum::serve(listener, app).with_graceful_shutdown(async {
-        asked.first().await;
+    let (open, closed) = oneshot::channel();
+    let serving = axum::serve(
+        OpenPort {
+            listener,
+            _open: open,
+        },
+        app,
+    )
+    .with_graceful_shutdown(asked.first());
+    // A client that still got in while its session's place is being closed would be
+    // turned away for good. Refused by the port, it tries again.
+    let draining = async {
+        let _port_is_closed = closed.await;
         drain.await;
-    });
+    };
     tokio::select! {
-        served = serving => served,
-        () = insisted.second_or_too_late() => Ok(()),
+        (served, ()) = async { tokio::join!(serving, draining) } => served?,
+        () = insisted.second_or_too_late() => {}
+    }
+    log(format!(
+        "{name} on {port} port has ended, PID: {}",
+        process::id()
+    ));
+    Ok(())
+}
+
+/// A listener that lets it be known when it is gone.
+struct OpenPort<L> {
+    listener: L,
+    /// Never sent on: that it is dropped says it.
+    _open: oneshot::Sender<()>,
+}
+
+impl<L: Listener> Listener for OpenPort<L> {
+    type Io = L::Io;
+    type Addr = L::Addr;
+
+    async fn accept(&mut self) -> (L::Io, L::Addr) {
+        self.listener.accept().await
+    }
+
+    fn local_addr(&self) -> io::Result<L::Addr> {
+        self.listener.local_addr()
     }
 }
 

@@ -4,11 +4,13 @@
 pub mod burst;
 pub mod crowd;
 pub mod ladder;
+pub mod nginx;
 pub mod reader;
 pub mod redis_killed;
 pub mod sockets;
+pub mod speaker;
 
-use lab::{Drills, Result, Stage};
+use lab::{Drills, Result, Stage, event::Part};
 
 use crate::chat;
 
@@ -24,6 +26,16 @@ pub fn drills() -> Drills {
             "server-killed",
             "kill -9 of one server, with sockets on it and messages on their way",
             sockets::server_killed,
+        )
+        .with(
+            "nginx-reload",
+            "nginx takes its config again, with sockets through it",
+            nginx::reloaded,
+        )
+        .with(
+            "nginx-restart",
+            "nginx is stopped and started, with sockets through it",
+            nginx::restarted,
         )
         .with(
             "redis-killed",
@@ -55,4 +67,13 @@ async fn fresh_servers(stage: &mut Stage, environment: &[(&str, &str)]) -> Resul
         // On the same ports.
         stage.restart_servers(environment).await
     }
+}
+
+/// The memory that all servers together hold now, in bytes.
+async fn servers_memory(stage: &Stage) -> Result<u64> {
+    let parts = stage.memory().await?;
+    let servers = parts
+        .iter()
+        .filter(|(part, _)| matches!(part, Part::Server(_)));
+    Ok(servers.map(|(_, bytes)| bytes).sum())
 }

@@ -1,6 +1,6 @@
 //! What one drill found: a row a config, and the table of the worst rows.
 
-use std::time::Duration;
+use std::{cmp::Ordering, time::Duration};
 
 use anyhow::{Result, ensure};
 
@@ -227,8 +227,12 @@ impl Row {
 
     /// Takes over what was worse in another round.
     fn worsen(&mut self, other: &Self) {
-        self.sent = self.sent.min(other.sent);
-        self.lost = self.lost.max(other.lost);
+        // What was sent belongs to what was lost of it; of equals, the fewest.
+        (self.lost, self.sent) = match self.lost.cmp(&other.lost) {
+            Ordering::Less => (other.lost, other.sent),
+            Ordering::Equal => (self.lost, self.sent.min(other.sent)),
+            Ordering::Greater => (self.lost, self.sent),
+        };
         self.twice = self.twice.max(other.twice);
         self.late = self.late.max(other.late);
         self.unknown = self.unknown.max(other.unknown);
@@ -423,13 +427,13 @@ mod tests {
         assert_eq!(
             table.render(Format::Terminal),
             "  event   config           sent  lost  twice  well after\n\
-             ✗ B dies  default  100 requests     3      –      0.90 s"
+             ✗ B dies  default  103 requests     3      –      0.90 s"
         );
         assert_eq!(
             table.render(Format::Markdown),
             "| event | config | sent | lost | twice | well after |\n\
              |---|---|--:|--:|--:|--:|\n\
-             | B dies | default | 100 requests | 3 | – | 0.90 s |"
+             | B dies | default | 103 requests | 3 | – | 0.90 s |"
         );
         assert!(!table.all_held());
     }

@@ -2,42 +2,32 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    ops::Range,
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
-use ch05_redis_pubsub::link::Private;
+use anyhow::{Result, ensure};
 use lab::{Returning, Transport, Visit};
-use redis::{AsyncCommands, RedisError, aio::MultiplexedConnection};
 use serde_json::json;
-use socketioxide_emitter::{Driver, IoEmitter};
-use tokio::{
-    task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval, sleep},
-};
+use tokio::time::{Instant, sleep};
 
+use super::speaker::{self, Speaker};
 use crate::experiment::User;
 
-/// Clients of each transport.
+/// Clients of each transport in a drill.
 pub const EACH: usize = 30;
 /// The three settings of a client.
 pub const TRANSPORTS: [Transport; 3] =
     [Transport::WebSocket, Transport::Polling, Transport::Upgrade];
 
-/// Between two messages to everybody.
-const PAUSE: Duration = Duration::from_millis(50);
 /// How long everybody may take to connect at first, or to hear the last message.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// All is well once everybody is there, and nobody has come or gone for so long.
 const CALM: Duration = Duration::from_secs(2);
 /// What is not well by then, stays so.
 const LIMIT: Duration = Duration::from_secs(30);
-/// A message on its way to a client when its server dies is lost as if it were away: so
-/// long may it take.
-const ON_ITS_WAY: Duration = Duration::from_millis(250);
 
-/// Ninety clients on three servers, connected through nginx, and a program that writes to
+/// Clients on three servers, connected through nginx, and a program that writes to
 /// everybody through Redis.
 pub struct Crowd {
     members: Vec<Returning>,
@@ -45,14 +35,14 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// Connects everybody. Done once each has heard a message.
+    /// Connects `each` clients of each transport. Done once all have heard a message.
     ///
     /// # Errors
     /// When one of them cannot connect, or hears nothing.
-    pub async fn gather(url: &str, redis: &str) -> Result<Self> {
+    pub async fn gather(url: &str, redis: &str, each: usize) -> Result<Self> {
         let mut members = Vec::new();
         for transport in TRANSPORTS {
-            for number in 0..EACH {
+            for number in 0..each {
                 let name = format!("{transport} {number}");
                 let client = User::client(url, &name, number % 3);
                 let auth = json!({ "user": name });
@@ -114,16 +104,21 @@ impl Crowd {
     /// # Errors
     /// When Redis does not take the messages.
     pub async fn leave(self) -> Result<Told> {
-        let spoken = self.speaker.finish().await?;
-        let last = (spoken.len() - 1).to_string();
+        let kept = self.speaker.finish().await?;
+        ensure!(
+            kept.iter().all(|kept| *kept),
+            "Redis did not take all of the messages to everybody"
+        );
+        let spoken = kept.len();
+        let last = spoken.saturating_sub(1);
         let mut stories = Vec::new();
         for member in self.members {
             // Whoever does not hear it has lost it, and that is counted.
             let _heard = member
-                .has_heard(|heard| heard.argument["text"] == last.as_str(), PATIENCE)
+                .has_heard(|heard| speaker::number(heard) == Some(last), PATIENCE)
                 .await;
             let heard = member.take_heard().into_iter();
-            let numbers = heard.filter_map(|heard| heard.argument["text"].as_str()?.parse().ok());
+            let numbers = heard.filter_map(|heard| Some((heard.visit, speaker::number(&heard)?)));
             stories.push(Story {
                 name: member.name().to_owned(),
                 transport: member.transport(),
@@ -146,8 +141,8 @@ fn is_there(visits: &[Visit]) -> bool {
 
 /// What everybody has seen.
 pub struct Told {
-    /// When each message was sent; the first has number 0.
-    pub spoken: Vec<Instant>,
+    /// How many messages were sent to everybody; the first has number 0.
+    pub spoken: usize,
     /// What each client has seen.
     pub stories: Vec<Story>,
 }
@@ -162,8 +157,8 @@ pub struct Story {
     pub visits: Vec<Visit>,
     /// Why attempts to connect failed.
     pub refusals: Vec<String>,
-    /// The numbers of the messages that it heard, in that order.
-    pub heard: Vec<usize>,
+    /// The messages that it heard, in that order: in which session, and their number.
+    pub heard: Vec<(usize, usize)>,
 }
 
 /// What became of the messages, each counted once a receiver.
@@ -173,8 +168,9 @@ pub struct Messages {
     pub sent: usize,
     /// How many of them were not heard.
     pub lost: usize,
-    /// How many of those were sent while their receiver was there.
-    pub strays: usize,
+    /// How many of those are missing within a session: their receiver was there before
+    /// and after.
+    pub holes: usize,
     /// How many were heard more than once.
     pub twice: usize,
     /// How many were heard after a later one.
@@ -193,16 +189,22 @@ impl Told {
         refusals
     }
 
+    /// The stories of the clients of one transport.
+    pub fn of(&self, transport: Transport) -> impl Iterator<Item = &Story> {
+        let stories = self.stories.iter();
+        stories.filter(move |story| story.transport == transport)
+    }
+
     /// What became of the messages.
     pub fn messages(&self) -> Messages {
         let mut messages = Messages {
-            sent: self.spoken.len() * self.stories.len(),
+            sent: self.spoken * self.stories.len(),
             ..Messages::default()
         };
         for story in &self.stories {
             let mut heard = HashSet::new();
             let mut latest = 0;
-            for number in &story.heard {
+            for (_, number) in &story.heard {
                 if !heard.insert(*number) {
                     messages.twice += 1;
                 } else if *number < latest {
@@ -210,12 +212,12 @@ impl Told {
                 }
                 latest = latest.max(*number);
             }
-            for (number, at) in self.spoken.iter().enumerate() {
-                if !heard.contains(&number) {
-                    messages.lost += 1;
-                    messages.strays += usize::from(!story.was_away(*at));
-                }
-            }
+            let missing = |numbers: Range<usize>| {
+                let missing = numbers.filter(|number| !heard.contains(number));
+                missing.count()
+            };
+            messages.lost += missing(0..self.spoken);
+            messages.holes += story.sessions(self.spoken).map(missing).sum::<usize>();
         }
         messages
     }
@@ -241,71 +243,26 @@ impl Story {
         ids.len() == self.visits.len()
     }
 
-    fn was_away(&self, at: Instant) -> bool {
-        let gone = self.visits.iter().filter_map(|visit| visit.until);
-        let back = self.visits.iter().skip(1).map(|visit| visit.from);
-        let still_away = (!self.is_there()).then(Instant::now);
-        gone.zip(back.chain(still_away))
-            .any(|(gone, back)| gone - ON_ITS_WAY <= at && at <= back + ON_ITS_WAY)
-    }
-}
-
-/// Writes to everybody twenty times a second, from outside the servers.
-struct Speaker {
-    spoken: Arc<Mutex<Vec<Instant>>>,
-    task: JoinHandle<Result<()>>,
-}
-
-impl Speaker {
-    async fn start(redis: &str) -> Result<Self> {
-        let redis = redis::Client::open(redis)?
-            .get_multiplexed_async_connection()
-            .await
-            .context("the one who writes cannot reach Redis")?;
-        let spoken = Arc::new(Mutex::new(Vec::new()));
-        let said = Arc::clone(&spoken);
-        let task = tokio::spawn(async move {
-            let voice = Voice(redis);
-            let mut turns = interval(PAUSE);
-            turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                turns.tick().await;
-                let number = {
-                    let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-                    said.push(Instant::now());
-                    said.len() - 1
-                };
-                let message = Private {
-                    from: "speaker".to_owned(),
-                    to: "all".to_owned(),
-                    text: number.to_string(),
-                };
-                IoEmitter::new().emit("message", &message, &voice).await?;
+    /// The messages of each session: from the first that was heard in it to the last. The
+    /// first session begins with the first message, and one that lasts ends with the last.
+    fn sessions(&self, spoken: usize) -> impl Iterator<Item = Range<usize>> {
+        self.visits.iter().enumerate().map(move |(index, visit)| {
+            let heard = self.heard.iter().filter(move |(visit, _)| *visit == index);
+            let numbers = heard.map(|(_, number)| *number);
+            let first = if index == 0 {
+                Some(0)
+            } else {
+                numbers.clone().min()
+            };
+            let last = if visit.until.is_none() {
+                spoken.checked_sub(1)
+            } else {
+                numbers.max()
+            };
+            match (first, last) {
+                (Some(first), Some(last)) => first..last + 1,
+                _ => 0..0,
             }
-        });
-        Ok(Self { spoken, task })
-    }
-
-    /// When each message was sent.
-    async fn finish(self) -> Result<Vec<Instant>> {
-        self.task.abort();
-        match self.task.await {
-            Ok(stopped) => stopped?,
-            // Between two messages, or before Redis has answered for the last one.
-            Err(aborted) => ensure!(aborted.is_cancelled(), aborted),
-        }
-        let spoken = self.spoken.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(spoken.clone())
-    }
-}
-
-/// The emitter brings no client of its own.
-struct Voice(MultiplexedConnection);
-
-impl Driver for Voice {
-    type Error = RedisError;
-
-    async fn emit(&self, channel: String, data: Vec<u8>) -> Result<(), RedisError> {
-        self.0.clone().publish(channel, data).await
+        })
     }
 }

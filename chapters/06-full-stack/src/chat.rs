@@ -3,7 +3,7 @@
 //! Chapter 5's server asked "is the user mine?" and passed messages on. Here the adapter
 //! does both: `to(room)` means that room on every server.
 
-use std::{env, process};
+use std::{env, process, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use ch01_express_pid::{listen, log};
@@ -21,7 +21,7 @@ use socketioxide::{
     layer::SocketIoLayer,
 };
 use socketioxide_redis::{CustomRedisAdapter, RedisAdapterConfig, RedisAdapterCtr};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::sleep};
 
 use crate::{driver::ResilientDriver, page};
 
@@ -60,13 +60,21 @@ pub async fn serve() -> Result<()> {
     }
 }
 
+/// Who came in just before the port was closed has so long to join the namespace. Closing
+/// begins with the namespaces, and a client that finds none is told `Invalid namespace`:
+/// to the official client that is a refusal, after which it does not come back by itself.
+const GRACE: Duration = Duration::from_millis(250);
+
 async fn run<A: Adapter>(
     listener: TcpListener,
     layer: SocketIoLayer<A>,
     io: SocketIo<A>,
 ) -> Result<()> {
     let app = page::routes().layer(layer);
-    let drain = async move { io.close().await };
+    let drain = async move {
+        sleep(GRACE).await;
+        io.close().await;
+    };
     Ok(ch01_express_pid::serve("Socket Server", listener, app, drain).await?)
 }
 

@@ -20,7 +20,7 @@ use crate::{
     journal::{Journal, Observer, Recorder},
     nginx::{Nginx, RunningNginx, Site},
     ports::Ports,
-    process::{self, Process, Spec, ended, memory_of},
+    process::{Process, Spec, ended, memory_of},
     redis::{Keeps, Redis},
     rewrite::Swap,
     server::Server,

@@ -13,7 +13,7 @@ use std::{
 use lab::{Drills, Load, Result, Row, Sents, Stage};
 use tokio::time::sleep;
 
-use crate::orders::{BOOK, executions, serve};
+use crate::orders::{BOOK, begun_by, executions, serve};
 
 /// The chapter's drills.
 pub fn drills() -> Drills {
@@ -173,7 +173,7 @@ pub async fn replace_under_gets(
     way: Way,
 ) -> Result<(Row, Sents)> {
     let row = Row::new(format!("GET: all replaced, {}", way.signal()), config);
-    under_gets(url, row, replace_all(stage, way)).await
+    under_gets(url, row, replace_all(stage, way, None)).await
 }
 
 /// Replaces all servers, under `POST /orders/{number}`.
@@ -188,7 +188,7 @@ pub async fn replace_under_posts(
 ) -> Result<(Row, Sents)> {
     let row = Row::new(format!("POST: all replaced, {}", way.signal()), config);
     let book = book(stage);
-    let (row, sents) = under_posts(url, row, &book, replace_all(stage, way)).await?;
+    let (row, sents) = under_posts(url, row, &book, replace_all(stage, way, Some(&book))).await?;
     Ok((promise(row, config, way), sents))
 }
 
@@ -200,11 +200,11 @@ const END: Duration = Duration::from_secs(5);
 const AWAY: Duration = Duration::from_millis(500);
 
 /// Replaces the servers one by one: the next one goes once the new one accepts connections.
-async fn replace_all(stage: &mut Stage, way: Way) -> Result<()> {
+async fn replace_all(stage: &mut Stage, way: Way, book: Option<&Path>) -> Result<()> {
     for letter in ['A', 'B', 'C'] {
         match way {
             Way::Term => drop(stage.end_server(letter, END).await?),
-            Way::Kill => stage.kill_server(letter).await?,
+            Way::Kill => kill_at_work(stage, letter, book).await?,
         }
         sleep(AWAY).await;
         stage.start_server(letter).await?;
@@ -218,7 +218,7 @@ async fn replace_all(stage: &mut Stage, way: Way) -> Result<()> {
 /// When it does not start.
 pub async fn kill_under_gets(stage: &mut Stage, url: &str, config: &str) -> Result<(Row, Sents)> {
     let row = Row::new("GET: one server, kill -9", config);
-    under_gets(url, row, kill_one(stage)).await
+    under_gets(url, row, kill_one(stage, None)).await
 }
 
 /// Kills server B under `POST /orders/{number}`, and starts it again.
@@ -228,7 +228,7 @@ pub async fn kill_under_gets(stage: &mut Stage, url: &str, config: &str) -> Resu
 pub async fn kill_under_posts(stage: &mut Stage, url: &str, config: &str) -> Result<(Row, Sents)> {
     let row = Row::new("POST: one server, kill -9", config);
     let book = book(stage);
-    let (row, sents) = under_posts(url, row, &book, kill_one(stage)).await?;
+    let (row, sents) = under_posts(url, row, &book, kill_one(stage, Some(&book))).await?;
     Ok((promise(row, config, Way::Kill), sents))
 }
 
@@ -249,10 +249,18 @@ fn promise(row: Row, config: &str, way: Way) -> Row {
     }
 }
 
-async fn kill_one(stage: &mut Stage) -> Result<()> {
-    stage.kill_server('B').await?;
+async fn kill_one(stage: &mut Stage, book: Option<&Path>) -> Result<()> {
+    kill_at_work(stage, 'B', book).await?;
     sleep(AWAY).await;
     stage.start_server('B').await
+}
+
+/// Kills a server; where there are orders, while it has one in hand.
+async fn kill_at_work(stage: &mut Stage, letter: char, book: Option<&Path>) -> Result<()> {
+    if let (Some(book), Some(pid)) = (book, stage.server_pid(letter)) {
+        begun_by(pid, book).await?;
+    }
+    stage.kill_server(letter).await
 }
 
 /// Has nginx take its config again under `GET /`; `reload` does so.

@@ -8,6 +8,7 @@ use std::{
     future::{Ready, ready},
     process,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -29,7 +30,7 @@ use socketioxide_redis::{
     CustomRedisAdapter, RedisAdapterConfig, RedisAdapterCtr,
     drivers::{Driver, redis::RedisDriver},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::sleep};
 
 use crate::{
     delivery::{self, kept::History},
@@ -132,13 +133,21 @@ async fn through_redis<D: Driver<Error: Sync>>(
     run(listener, layer, io).await
 }
 
+/// Who came in just before the port was closed has so long to join the namespace. Closing
+/// begins with the namespaces, and a client that finds none is told `Invalid namespace`:
+/// to the official client that is a refusal, after which it does not come back by itself.
+const GRACE: Duration = Duration::from_millis(250);
+
 async fn run<A: Adapter>(
     listener: TcpListener,
     layer: SocketIoLayer<A>,
     io: SocketIo<A>,
 ) -> Result<()> {
     let app = page::routes().layer(layer);
-    let drain = async move { io.close().await };
+    let drain = async move {
+        sleep(GRACE).await;
+        io.close().await;
+    };
     let listener = Impatient(listener);
     Ok(ch01_express_pid::serve("Socket Server", listener, app, drain).await?)
 }

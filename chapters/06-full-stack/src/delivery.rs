@@ -3,9 +3,9 @@
 //! Each rung costs more than the one below it, and survives more:
 //!
 //! 1. fire and forget: the sender says it, and that is all;
-//! 2. [`acknowledged`]: the receiver's program says that it has the message;
-//! 3. [`retried`]: the sender says it again until that comes, and the receiver takes it once;
-//! 4. [`kept`]: the server keeps it in a history, and the receiver catches up from there.
+//! 2. `acknowledged`: the receiver's program says that it has the message;
+//! 3. `retried`: the sender says it again until that comes, and the receiver takes it once;
+//! 4. `kept`: the server keeps it in a history, and the receiver catches up from there.
 //!
 //! [`flow`] sends numbered messages up each of them, and counts what arrives.
 

@@ -10,7 +10,7 @@ pub mod redis_killed;
 pub mod sockets;
 pub mod speaker;
 
-use lab::{Drills, Result, Stage};
+use lab::{Drills, Result, Stage, event::Part};
 
 use crate::chat;
 
@@ -67,4 +67,13 @@ async fn fresh_servers(stage: &mut Stage, environment: &[(&str, &str)]) -> Resul
         // On the same ports.
         stage.restart_servers(environment).await
     }
+}
+
+/// The memory that all servers together hold now, in bytes.
+async fn servers_memory(stage: &Stage) -> Result<u64> {
+    let parts = stage.memory().await?;
+    let servers = parts
+        .iter()
+        .filter(|(part, _)| matches!(part, Part::Server(_)));
+    Ok(servers.map(|(_, bytes)| bytes).sum())
 }

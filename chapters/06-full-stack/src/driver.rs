@@ -7,7 +7,7 @@
 //!
 //! The crate `redis` has a `ConnectionManager` that connects again by itself. But a publish
 //! that fails and the news that the connection broke each make it do so, and for a moment
-//! both new connections are subscribed: about one restart in twenty, a message came twice.
+//! both new connections are subscribed: once in some twenty restarts, messages came twice.
 //! Here one task connects, so that there is one connection.
 
 use std::{

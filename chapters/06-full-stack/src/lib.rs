@@ -3,9 +3,9 @@
 //!
 //! [`chat`] is the server, [`driver`] carries its adapter's messages through Redis and
 //! survives Redis' death, [`delivery`] is how sure a sender can be, [`emit`] sends from
-//! outside, [`experiment`] is what users do, and `page` is the chat in a browser. `lane` keeps
-//! a client's messages in order, and [`stuck`] ends clients that do not read. [`drill`] counts
-//! what is lost when something dies, and [`soak`] does so for half an hour.
+//! outside, [`experiment`] is what users do, `page` is the chat in a browser, [`drill`]
+//! counts what is lost when something dies, and [`soak`] does so for half an hour. `lane`
+//! keeps a client's messages in order, and [`stuck`] ends clients that do not read.
 
 pub mod chat;
 pub mod delivery;

@@ -37,6 +37,7 @@ impl Listener for Impatient {
         let connection = Connection {
             stream,
             client,
+            patience: PATIENCE,
             waiting: None,
         };
         (connection, client)
@@ -51,6 +52,7 @@ impl Listener for Impatient {
 pub(crate) struct Connection {
     stream: TcpStream,
     client: SocketAddr,
+    patience: Duration,
     /// The end of patience, while a write waits for the client.
     waiting: Option<Pin<Box<Sleep>>>,
 }
@@ -68,13 +70,13 @@ impl Connection {
         }
         let patience = self
             .waiting
-            .get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+            .get_or_insert_with(|| Box::pin(sleep(self.patience)));
         ready!(patience.as_mut().poll(cx));
         self.waiting = None;
         log(format!(
             "{} has read nothing for {} s: dropped",
             self.client,
-            PATIENCE.as_secs()
+            self.patience.as_secs_f64()
         ));
         // Both ways: whoever waits for the client's next message hears of the end too.
         // It is closed already if this fails.
@@ -122,5 +124,54 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         pin!(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        time::timeout,
+    };
+
+    use super::*;
+
+    const BOUND: Duration = Duration::from_millis(200);
+
+    /// Writes until that fails.
+    async fn write_on(connection: &mut (impl AsyncWrite + Unpin)) -> io::Error {
+        loop {
+            if let Err(error) = connection.write_all(&[0; 4096]).await {
+                return error;
+            }
+        }
+    }
+
+    /// A server's end of a connection whose client reads nothing, and the client's end.
+    async fn connected() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        (listener.accept().await.unwrap().0, client)
+    }
+
+    #[tokio::test]
+    async fn a_write_to_a_client_that_does_not_read_waits_for_ever_and_here_it_ends() {
+        let (mut stream, _client) = connected().await;
+        let waits = timeout(10 * BOUND, write_on(&mut stream)).await;
+        assert!(waits.is_err(), "{waits:?}");
+
+        let (stream, client) = connected().await;
+        let mut connection = Connection {
+            client: client.local_addr().unwrap(),
+            stream,
+            patience: BOUND,
+            waiting: None,
+        };
+        let ended = timeout(10 * BOUND, write_on(&mut connection)).await;
+        assert_eq!(ended.unwrap().kind(), io::ErrorKind::TimedOut);
+        // And who waits for what the client says hears of it too.
+        assert_eq!(connection.read(&mut [0]).await.unwrap(), 0);
     }
 }

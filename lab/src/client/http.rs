@@ -82,7 +82,8 @@ impl Client {
             .await
     }
 
-    /// `GET`s a path as a browser does: over an idle connection, or else a new one.
+    /// `GET`s a path as a browser does: over an idle connection, or else a new one. An idle
+    /// one that was closed meanwhile does not count.
     pub(crate) async fn get(&self, target: &str, patience: Duration) -> Result<Answer, Error> {
         self.browse(Method::GET, target, String::new(), patience)
             .await
@@ -105,10 +106,26 @@ impl Client {
             idle.retain(Connection::is_open);
             idle.pop()
         };
-        let mut connection = match idle {
-            Some(connection) => connection,
-            None => self.connect().await?,
-        };
+        if let Some(mut connection) = idle {
+            let outcome = self
+                .exchange(
+                    &mut connection,
+                    method.clone(),
+                    target,
+                    body.clone(),
+                    patience,
+                )
+                .await;
+            // The server may have closed it just as the request was on its way. A browser
+            // sends it again, if it may run twice. Source: RFC 9110, section 9.2.2.
+            let was_closed = matches!(outcome, Err(Error::Broken(_)));
+            if !(was_closed && method.is_idempotent()) {
+                let answer = outcome?;
+                lock(&self.inner.idle).push(connection);
+                return Ok(answer);
+            }
+        }
+        let mut connection = self.connect().await?;
         let answer = self
             .exchange(&mut connection, method, target, body, patience)
             .await?;

@@ -57,8 +57,8 @@ pub struct Outcome {
     sent: Vec<Instant>,
     /// What the receiver's application was given, in that order.
     heard: Vec<(u64, Instant)>,
-    /// Of how many messages the sender knows that they are safe.
-    safe: usize,
+    /// Of which messages the sender knows that they are safe.
+    safe: BTreeSet<u64>,
 }
 
 impl Flow {
@@ -109,12 +109,19 @@ impl Flow {
         Ok(Outcome {
             sent,
             heard: heard.into_iter().filter(is_counted).collect(),
-            safe: safe.min(pace.messages()),
+            safe: safe
+                .into_iter()
+                .filter(|number| *number < pace.messages)
+                .collect(),
         })
     }
 
     /// Says each message when it is its time, whatever became of the one before.
-    async fn send_at_once(&self, pace: Pace, sent: &mut Vec<Instant>) -> Result<usize, Error> {
+    async fn send_at_once(
+        &self,
+        pace: Pace,
+        sent: &mut Vec<Instant>,
+    ) -> Result<BTreeSet<u64>, Error> {
         let mut answers = Vec::new();
         self.at_pace(pace, |number| {
             sent.push(Instant::now());
@@ -125,12 +132,14 @@ impl Flow {
             }));
         })
         .await;
-        let mut safe = 0;
-        for answer in answers.into_iter().take(pace.messages()) {
+        let mut safe = BTreeSet::new();
+        for (number, answer) in (0..pace.messages).zip(answers) {
             match answer.await {
-                Ok(Ok(is_safe)) => safe += usize::from(is_safe),
-                // No answer: the sender does not know.
-                Ok(Err(Error::TooSlow)) | Err(_) => {}
+                Ok(Ok(true)) => {
+                    safe.insert(number);
+                }
+                // No, or no answer: the sender does not know.
+                Ok(Ok(false) | Err(Error::TooSlow)) | Err(_) => {}
                 Ok(Err(error)) => return Err(error),
             }
         }
@@ -138,7 +147,11 @@ impl Flow {
     }
 
     /// Puts each message into the outbox when it is its time.
-    async fn send_from_outbox(&self, pace: Pace, sent: &mut Vec<Instant>) -> Result<usize, Error> {
+    async fn send_from_outbox(
+        &self,
+        pace: Pace,
+        sent: &mut Vec<Instant>,
+    ) -> Result<BTreeSet<u64>, Error> {
         let safe = Cell::new(0);
         let (put, outbox) = mpsc::unbounded_channel();
         let said = self.at_pace(pace, |number| {
@@ -150,7 +163,8 @@ impl Flow {
             () = said => {}
             failed = retried::send_all(self.rung, &self.sender, &self.to, outbox, &safe) => failed?,
         }
-        Ok(safe.get())
+        // They leave the outbox in order.
+        Ok((0..safe.get()).collect())
     }
 
     async fn at_pace(&self, pace: Pace, mut say: impl FnMut(u64)) {
@@ -210,7 +224,12 @@ impl Outcome {
 
     /// Of how many the sender does not know that they are safe.
     pub fn unknown(&self) -> usize {
-        self.sent() - self.safe
+        self.sent() - self.safe.len()
+    }
+
+    /// How many were lost of which the sender believes that they are safe.
+    pub fn lost_though_safe(&self) -> usize {
+        self.safe.difference(&self.distinct()).count()
     }
 
     /// The longest time in which the receiver's application was given nothing.
@@ -252,13 +271,14 @@ mod tests {
             heard: [(0, 5), (2, 25), (1, 90), (1, 91), (4, 95)]
                 .map(|(number, ms)| (number, at(ms)))
                 .to_vec(),
-            safe: 3,
+            safe: [0, 1, 3].into(),
         };
         assert_eq!(outcome.sent(), 5);
         assert_eq!(outcome.lost(), 1, "3 never came");
         assert_eq!(outcome.duplicated(), 1, "1 came twice");
         assert_eq!(outcome.out_of_order(), 2, "1 came after 2, both times");
         assert_eq!(outcome.unknown(), 2);
+        assert_eq!(outcome.lost_though_safe(), 1, "3, again");
         assert_eq!(outcome.longest_silence(), Duration::from_millis(65));
         let after = outcome.recovered_after(at(21)).unwrap();
         assert_eq!(after, Duration::from_millis(74), "4 came");

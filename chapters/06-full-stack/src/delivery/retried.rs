@@ -25,7 +25,7 @@ pub(super) async fn send_all(
     socket: &Socket,
     to: &str,
     mut outbox: mpsc::UnboundedReceiver<u64>,
-    safe: &Cell<usize>,
+    safe: &Cell<u64>,
 ) -> Result<(), Error> {
     while let Some(number) = outbox.recv().await {
         loop {

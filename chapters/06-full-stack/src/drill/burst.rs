@@ -2,7 +2,7 @@
 
 use lab::{Result, Row, Stage, Transport};
 
-use super::fresh_servers;
+use super::{fresh_servers, servers_memory};
 use crate::experiment::burst::burst;
 
 const RECEIVERS: usize = 1000;
@@ -25,9 +25,9 @@ pub async fn at_once(stage: &mut Stage) -> Result<Vec<Row>> {
             fresh_servers(stage, &environment).await?;
             let urls = ['A', 'B', 'C'].map(|letter| stage.server_url(letter));
             let urls = urls.into_iter().collect::<Result<Vec<_>>>()?;
-            let before = stage.servers_memory().await?;
+            let before = servers_memory(stage).await?;
             let seen = burst(&urls, transport, RECEIVERS, MESSAGES).await?;
-            let after = stage.servers_memory().await?;
+            let after = servers_memory(stage).await?;
             stage.note(format!(
                 "{transport}, {buffer} packets: {} of {MESSAGES} were said to be passed on; it took \
                  {:.1} s,\nand the three servers have grown from {} to {} MiB, their {RECEIVERS} \

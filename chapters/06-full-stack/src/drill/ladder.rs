@@ -161,8 +161,8 @@ fn row(event: Event, rung: Rung, redis: Redis, seen: &Outcome) -> Row {
             row.and("the sender knows that each has arrived", is_known)
         }
         (Rung::Acknowledged, ..) => row.loses_something().and(
-            "the sender knows of each that is lost",
-            seen.unknown() >= seen.lost(),
+            "none that is lost was acknowledged",
+            seen.lost_though_safe() == 0,
         ),
         _ => row.loses_something(),
     }

@@ -3,6 +3,7 @@
 use lab::{Client, Result, Row, Stage};
 use tokio::time::Instant;
 
+use super::servers_memory;
 use crate::experiment::{
     User,
     reader::{connect_and_read_nothing, write_to_it},
@@ -36,7 +37,7 @@ pub async fn stops(stage: &mut Stage) -> Result<Vec<Row>> {
         let name = deaf.name().to_owned();
         let others = [("alice", own), ("carol", &a), ("ann", own)];
         let others = others.map(|(name, url)| Client::new(name, url).telling(drop));
-        let before = stage.servers_memory().await?;
+        let before = servers_memory(stage).await?;
         let _unread = connect_and_read_nothing(&deaf.telling(drop)).await?;
         let begun = Instant::now();
         let mut is_dropped = false;
@@ -49,7 +50,7 @@ pub async fn stops(stage: &mut Stage) -> Result<Vec<Row>> {
             }
         })
         .await?;
-        let after = stage.servers_memory().await?;
+        let after = servers_memory(stage).await?;
         let growth = after.saturating_sub(before);
         stage.note(format!(
             "{} KiB were written to it, and the three servers grew by {} KiB. The slowest message \

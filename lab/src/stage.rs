@@ -13,7 +13,7 @@ use crate::{
     journal::{Journal, Observer, Recorder},
     nginx::{Nginx, RunningNginx, Site},
     ports::Ports,
-    process::{Process, Spec, ended},
+    process::{Process, Spec, ended, how},
     redis::Redis,
     rewrite::Swap,
     server::Server,
@@ -202,8 +202,9 @@ impl Stage {
         let binary = self.binary.clone();
         let server = self.server_mut(letter)?;
         server.start(&binary, &scratch, &journal).await?;
+        let way_back = server.way_back(&binary);
         let process = server.process.as_ref().context("the server just started")?;
-        let watcher = watch(Part::Server(letter), process, &journal);
+        let watcher = watch(Part::Server(letter), process, &journal, way_back);
         self.watchers.push((Part::Server(letter), watcher));
         Ok(())
     }
@@ -416,7 +417,12 @@ impl Stage {
         let running = nginx
             .start(site, self.scratch.path(), &self.journal)
             .await?;
-        let watcher = watch(Part::Nginx, running.process(), &self.journal);
+        let way_back = format!(
+            "Nobody answers at http://{}, and its workers were ended with it. It comes back\n\
+             with the stage: Ctrl-C, and start that again.",
+            site.address
+        );
+        let watcher = watch(Part::Nginx, running.process(), &self.journal, way_back);
         self.nginx = Some((running, watcher));
         self.nginx_found = Some(nginx);
         Ok(format!("http://{}", site.address))
@@ -537,8 +543,10 @@ impl Stage {
     }
 
     fn watch_redis(&mut self) {
-        if let Some(process) = self.redis.as_ref().and_then(Redis::process) {
-            let watcher = watch(Part::Redis, process, &self.journal);
+        if let Some(redis) = &self.redis
+            && let Some(process) = redis.process()
+        {
+            let watcher = watch(Part::Redis, process, &self.journal, redis.way_back());
             self.watchers.push((Part::Redis, watcher));
         }
     }
@@ -644,15 +652,16 @@ impl Program {
     }
 }
 
-/// Records a part's end that nobody of the stage asked for.
-fn watch(part: Part, process: &Process, journal: &Journal) -> AbortHandle {
-    let (exit, journal) = (process.watch_exit(), journal.clone());
+/// Says a part's end that nobody of the stage asked for, and what brings the part back.
+fn watch(part: Part, process: &Process, journal: &Journal, way_back: String) -> AbortHandle {
+    let (exit, pid, journal) = (process.watch_exit(), process.pid(), journal.clone());
     tokio::spawn(async move {
         if let Some(status) = ended(exit).await {
             journal.record(Event::Down {
                 part,
-                how: format!("ended: {status}"),
+                how: format!("PID {pid} {}", how(status)),
             });
+            journal.record(Event::Note { text: way_back });
         }
     })
     .abort_handle()

@@ -26,9 +26,13 @@ mod published;
 mod server;
 mod trial;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    future,
+    net::{Ipv4Addr, SocketAddr},
+};
 
 use anyhow::Context;
+use ch01_express_pid::bounds::serve_bounded;
 use lab::{Result, Stage};
 use tokio::{net::TcpListener, sync::mpsc};
 
@@ -127,7 +131,8 @@ pub async fn open(stage: &mut Stage, scene: &'static Scene) -> Result<()> {
     let mut director = Director::new(stage, scene);
     let app = server::app(director.observer(), director.state(), asked, address);
     tokio::select! {
-        served = async { axum::serve(listener, app).await } => served.context("the page's server ended"),
-        () = director.direct(to_do) => Ok(()),
+        () = serve_bounded(listener, app, future::pending()) => {}
+        () = director.direct(to_do) => {}
     }
+    Ok(())
 }

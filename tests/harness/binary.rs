@@ -12,13 +12,15 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 /// What makes a binary something else than its stage; the caller's shell may have it set.
-const OURS: [&str; 6] = [
+const OURS: [&str; 8] = [
     "PORT",
     "LINK",
     "PEERS",
     "ADAPTER",
     "LAB_PROGRAM",
     "SHARED_PORT",
+    "CHAT_SECRET",
+    "ALLOWED_ORIGIN",
 ];
 
 /// The longest that anything here may take, a first build of nginx included.

@@ -3,6 +3,7 @@
 // Each test file is a crate of its own and uses what it needs of this.
 #![allow(dead_code)]
 
+pub(crate) mod attack;
 pub(crate) mod bench;
 pub(crate) mod binary;
 pub(crate) mod browser;

@@ -2,6 +2,10 @@
 //!
 //! `GET /` answers `Hi, PID: <pid>`. That is all, and it is enough: once there are
 //! several servers, the PID tells which of them answered.
+//!
+//! [`bounds`] is what a server needs besides, once strangers can reach it.
+
+pub mod bounds;
 
 use std::{
     fmt,
@@ -12,6 +16,7 @@ use std::{
 };
 
 use axum::{Router, routing::get};
+use bounds::serve_bounded;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -63,14 +68,15 @@ pub async fn serve(
         process::id()
     ));
 
-    let serving = axum::serve(listener, app).with_graceful_shutdown(async {
+    let end = async {
         asked.first().await;
         drain.await;
-    });
+    };
     tokio::select! {
-        served = serving => served,
-        () = insisted.second_or_too_late() => Ok(()),
+        () = serve_bounded(listener, app, end) => {}
+        () = insisted.second_or_too_late() => {}
     }
+    Ok(())
 }
 
 /// Writes a line to the console. One that is gone is no reason to stop serving.

@@ -3,10 +3,11 @@
 //! Chapter 5's server asked "is the user mine?" and passed messages on. Here the adapter
 //! does both: `to(room)` means that room on every server.
 
-use std::{env, process};
+use std::{env, future::ready, process};
 
 use anyhow::{Context, Result, bail};
 use ch01_express_pid::{listen, log};
+use ch03_socket_polling::bounds::bounded;
 use ch05_redis_pubsub::{
     chat::{Hello, Say},
     link::Private,
@@ -18,12 +19,13 @@ use socketioxide::{
     SocketIo,
     adapter::{Adapter, Emitter},
     extract::{AckSender, Data, SocketRef, TryData},
+    handler::ConnectHandler,
     layer::SocketIoLayer,
 };
 use socketioxide_redis::{CustomRedisAdapter, RedisAdapterConfig, RedisAdapterCtr};
 use tokio::net::TcpListener;
 
-use crate::{driver::ResilientDriver, page};
+use crate::{auth::Secret, driver::ResilientDriver, origin::Origins, page};
 
 /// The adapter that reaches other servers through Redis.
 type RedisAdapter = CustomRedisAdapter<Emitter, ResilientDriver>;
@@ -31,29 +33,37 @@ type RedisAdapter = CustomRedisAdapter<Emitter, ResilientDriver>;
 /// Serves the chat on the port that `PORT` names.
 ///
 /// `ADAPTER=off` leaves the adapter out; otherwise it talks to the Redis that
-/// `REDIS_URL` names.
+/// `REDIS_URL` names. With `CHAT_SECRET` set, users need a token ([`crate::auth`]);
+/// `ALLOWED_ORIGIN` lets pages of another origin connect ([`crate::origin`]).
 ///
 /// # Errors
 /// When the port cannot be had, or Redis does not answer.
 pub async fn serve() -> Result<()> {
     let listener = listen().await?;
     let port = listener.local_addr()?.port();
+    let secret = Secret::from_env()?;
+    let admit = move |TryData(credentials)| ready(secret.admit(credentials));
     match env::var("ADAPTER").as_deref() {
         Err(_) | Ok("redis") => {
             let driver = ResilientDriver::connect(&redis_url())
                 .await
                 .with_context(no_redis)?;
             let adapter = RedisAdapterCtr::new_with_driver(driver, RedisAdapterConfig::default());
-            let (layer, io) = SocketIo::builder()
+            let (layer, io) = bounded()
                 .with_adapter::<RedisAdapter>(adapter)
                 .build_layer();
-            io.ns("/", async move |socket, hello| welcome(socket, hello, port))
-                .await?;
+            let welcome = async move |socket: SocketRef<_>, hello: TryData<_>| {
+                welcome(socket, hello, port);
+            };
+            io.ns("/", welcome.with(admit)).await?;
             run(listener, layer, io).await
         }
         Ok("off") => {
-            let (layer, io) = SocketIo::new_layer();
-            io.ns("/", async move |socket, hello| welcome(socket, hello, port));
+            let (layer, io) = bounded().build_layer();
+            let welcome = async move |socket: SocketRef<_>, hello: TryData<_>| {
+                welcome(socket, hello, port);
+            };
+            io.ns("/", welcome.with(admit));
             run(listener, layer, io).await
         }
         Ok(other) => bail!("ADAPTER={other} is neither redis nor off"),
@@ -65,7 +75,7 @@ async fn run<A: Adapter>(
     layer: SocketIoLayer<A>,
     io: SocketIo<A>,
 ) -> Result<()> {
-    let app = page::routes().layer(layer);
+    let app = Origins::from_env()?.guard(page::routes().layer(layer));
     let drain = async move { io.close().await };
     Ok(ch01_express_pid::serve("Socket Server", listener, app, drain).await?)
 }

@@ -54,7 +54,7 @@ pub struct Forged {
     pub stolen: Vec<Packet>,
     /// What Alice's own next poll brought.
     pub left: Vec<Packet>,
-    /// Mallory's requests.
+    /// Mallory's forged request.
     pub seen: Vec<Event>,
 }
 
@@ -78,6 +78,8 @@ pub async fn forge(url: &str, words: &str) -> Result<Forged, Error> {
     let client = Client::new("mallory", url);
     let as_alice = Polling::with_id(&client, stolen);
     as_alice.send(&message(words)).await?;
+    // The poll that follows is not shown: it brings the IDs of others.
+    let seen = client.take_seen();
     let bob_heard = bob.hear("message", PATIENCE).await;
 
     // Alice is between two polls, as each polling client is again and again.
@@ -91,7 +93,7 @@ pub async fn forge(url: &str, words: &str) -> Result<Forged, Error> {
         alice: alice.open.sid.clone(),
         stolen,
         left,
-        seen: client.take_seen(),
+        seen,
     })
 }
 

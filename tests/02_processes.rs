@@ -6,15 +6,7 @@
 
 mod harness;
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    process::Command,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt, process::Command};
 
 use harness::binary::{Running, all_end, command, family};
 use lab::Stage;
@@ -137,50 +129,60 @@ async fn a_server_that_is_killed_while_it_starts_is_named() {
     );
 }
 
-/// The first second and a half, in which a stage starts everything, in steps of 60 ms.
+/// `/proc` tells which processes a stage had started, whoever is their parent by now.
 #[cfg(target_os = "linux")]
-#[test]
-fn a_stage_that_is_killed_while_it_starts_leaves_nothing_at_any_moment() {
-    for step in 0..25 {
-        let scratch = tempfile::tempdir().unwrap();
-        let stage = Running::start(
-            command(CHAPTER)
-                .args(["--ports", "auto"])
-                .env("TMPDIR", scratch.path()),
-        );
-        // The moment is the point here; there is no fact to wait for.
-        thread::sleep(Duration::from_millis(60) * step);
-        stage.signal(Signal::KILL);
-        stage.end();
-        let started = Instant::now();
-        while !started_in(scratch.path()).is_empty() {
-            assert!(
-                started.elapsed() < Duration::from_secs(20),
-                "after {step} steps, still there: {:?}",
-                started_in(scratch.path())
+mod while_it_starts {
+    use std::{
+        path::Path,
+        thread,
+        time::{Duration, Instant},
+    };
+
+    use super::*;
+
+    /// The first second and a half, in which a stage starts everything, in steps of 60 ms.
+    #[test]
+    fn a_stage_that_is_killed_while_it_starts_leaves_nothing_at_any_moment() {
+        for step in 0..25 {
+            let scratch = tempfile::tempdir().unwrap();
+            let stage = Running::start(
+                command(CHAPTER)
+                    .args(["--ports", "auto"])
+                    .env("TMPDIR", scratch.path()),
             );
-            thread::sleep(Duration::from_millis(10));
-        }
-        // Killed between making its folder and starting its first part, it leaves the folder.
-        for left in scratch.path().read_dir().unwrap() {
-            let inside = left.unwrap().path().read_dir().unwrap().count();
-            assert_eq!(inside, 0, "after {step} steps");
+            // The moment is the point here; there is no fact to wait for.
+            thread::sleep(Duration::from_millis(60) * step);
+            stage.signal(Signal::KILL);
+            stage.end();
+            let started = Instant::now();
+            while !started_in(scratch.path()).is_empty() {
+                assert!(
+                    started.elapsed() < Duration::from_secs(20),
+                    "after {step} steps, still there: {:?}",
+                    started_in(scratch.path())
+                );
+                thread::sleep(Duration::from_millis(10));
+            }
+            // Killed between making its folder and starting its first part, it leaves the folder.
+            for left in scratch.path().read_dir().unwrap() {
+                let inside = left.unwrap().path().read_dir().unwrap().count();
+                assert_eq!(inside, 0, "after {step} steps");
+            }
         }
     }
-}
 
-/// All processes that got their environment from whoever works in `folder`.
-#[cfg(target_os = "linux")]
-fn started_in(folder: &Path) -> Vec<String> {
-    let mark = format!("TMPDIR={}", folder.display());
-    fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| {
-            let process = entry.ok()?.path();
-            // One that has just ended has no environment any more.
-            let environment = fs::read(process.join("environ")).ok()?;
-            let is_ours = String::from_utf8_lossy(&environment).contains(&mark);
-            is_ours.then(|| process.display().to_string())
-        })
-        .collect()
+    /// All processes that got their environment from whoever works in `folder`.
+    fn started_in(folder: &Path) -> Vec<String> {
+        let mark = format!("TMPDIR={}", folder.display());
+        fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| {
+                let process = entry.ok()?.path();
+                // One that has just ended has no environment any more.
+                let environment = fs::read(process.join("environ")).ok()?;
+                let is_ours = String::from_utf8_lossy(&environment).contains(&mark);
+                is_ours.then(|| process.display().to_string())
+            })
+            .collect()
+    }
 }

@@ -34,6 +34,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     task::JoinSet,
+    time::sleep,
 };
 
 const CHAPTER: &str = env!("CARGO_BIN_EXE_ch03-socket-polling");
@@ -235,6 +236,9 @@ async fn packets_that_make_no_sense_cost_nobody_else_anything() {
     grew_at_most(pid, before, 32 * 1024);
 }
 
+/// The bit of a frame's second byte that says so.
+const MASKED: u8 = 0x80;
+
 /// A WebSocket by hand, which may break every rule of RFC 6455.
 struct Frames(TcpStream);
 
@@ -259,17 +263,17 @@ impl Frames {
         self.frame(0x81, payload).await;
     }
 
-    /// One frame, masked with zeros: its first byte, and what it carries.
+    /// One short frame or a long one, masked with zeros: its first byte, and what it carries.
     async fn frame(&mut self, first: u8, payload: &[u8]) {
         let mut frame = vec![first];
-        match u16::try_from(payload.len()) {
-            Ok(length @ ..126) => frame.push(0x80 | length as u8),
-            Ok(length) => {
-                frame.push(0x80 | 126);
+        match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+            (Ok(length @ ..126), _) => frame.push(MASKED | length),
+            (_, Ok(length)) => {
+                frame.push(MASKED | 0x7e);
                 frame.extend(length.to_be_bytes());
             }
-            Err(_) => {
-                frame.push(0x80 | 127);
+            _ => {
+                frame.push(MASKED | 0x7f);
                 frame.extend((payload.len() as u64).to_be_bytes());
             }
         }
@@ -284,7 +288,7 @@ impl Frames {
     }
 
     /// Whether the server closes it.
-    async fn is_closed(mut self) -> bool {
+    async fn ends(mut self) -> bool {
         let mut rest = Vec::new();
         tokio::time::timeout(PATIENCE, self.0.read_to_end(&mut rest))
             .await
@@ -312,7 +316,7 @@ async fn frames_that_break_the_protocol_end_their_own_connection() {
         ] {
             let mut frames = Frames::open(address).await;
             frames.bytes(bytes).await;
-            assert!(frames.is_closed().await, "{bytes:?}");
+            assert!(frames.ends().await, "{bytes:?}");
         }
     };
     meanwhile(attack, async || friends.talk().await).await;
@@ -397,12 +401,12 @@ async fn long_messages_do_not_fill_the_memory() {
     let before = resident(pid);
     let attack = async move {
         let part = [&[0x01, 0xff][..], &(1_u64 << 20).to_be_bytes(), &[0; 4]].concat();
-        let mut held = Vec::new();
+        let mut parts = Vec::new();
         for _ in 0..count {
             let mut frames = Frames::open(address).await;
             frames.bytes(&part).await;
             frames.bytes(&vec![b'x'; 1 << 19]).await;
-            held.push(frames);
+            parts.push(frames);
         }
         // And such as polling may send: refused, however much is announced.
         let polling = Polling::open(&Client::new("mallory", &url(address)))
@@ -416,7 +420,7 @@ async fn long_messages_do_not_fill_the_memory() {
         let bytes = [head.into_bytes(), vec![b'x'; 2_000_000]].concat();
         let answer = send(address, &bytes, PATIENCE).await;
         assert!(answer.is_some_and(|answer| !answer.contains(" 200 ")));
-        held
+        parts
     };
     let _held = meanwhile(attack, async || friends.talk().await).await;
     // Half a megabyte from each would be 100 MB.
@@ -455,31 +459,31 @@ async fn a_flood_of_requests_for_one_session_is_that_sessions_problem() {
     grew_at_most(pid, before, 32 * 1024);
 }
 
-/// Each costs memory until its ping has not been answered for 20 s, and none after that.
+/// Each costs 14 KB for 45 s: for so long socketioxide keeps a session that enters no
+/// namespace (`connect_timeout`), although it refuses its requests after 20 s.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_that_are_opened_and_left_are_forgotten() {
     let (_bench, address, pid) = alone().await;
     let mut friends = Friends::at(address).await;
     let mut held = Vec::new();
-    for _wave in 0..3 {
+    for _wave in 0..2 {
         let attack = async move {
             let client = Client::new("mallory", &url(address));
-            let mut last = None;
             for _ in 0..2_000 {
-                last = Some(Polling::open(&client).await.unwrap());
+                Polling::open(&client).await.unwrap();
             }
-            client.take_seen();
-            last.unwrap()
         };
-        let last = meanwhile(attack, async || friends.talk().await).await;
+        meanwhile(attack, async || friends.talk().await).await;
         held.push(resident(pid).unwrap());
-        // A poll that is held when its session ends has no packets; the next is refused.
-        let forgotten = async move { while last.poll().await.is_ok() {} };
-        meanwhile(forgotten, async || friends.talk().await).await;
+        if held.len() == 1 {
+            // Nothing tells that memory is free again, so time must.
+            let forgotten = sleep(Duration::from_secs(50));
+            meanwhile(forgotten, async || friends.talk().await).await;
+        }
     }
     println!("after each 2,000: {held:?} KiB");
-    assert!(held[2] < held[0] + held[0] / 4, "{held:?}");
+    assert!(held[1] < held[0] + held[0] / 4, "{held:?}");
 }
 
 /// A server whose requests have no time limit, and ours: a body that comes byte by byte.

@@ -112,8 +112,9 @@ impl Reader {
                 (Place::BetweenWords, '#') => return at,
                 (Place::BetweenWords, '"' | '\'') => Place::InQuotes(c),
                 (Place::InQuotes(quote), _) if c != quote => self.place,
-                (Place::InQuotes(_), _) => Place::BetweenWords,
-                (_, ' ' | '\t' | '\r' | '\n' | ';' | '{' | '}') => Place::BetweenWords,
+                (Place::InQuotes(_), _) | (_, ' ' | '\t' | '\r' | '\n' | ';' | '{' | '}') => {
+                    Place::BetweenWords
+                }
                 _ => Place::InWord,
             };
         }

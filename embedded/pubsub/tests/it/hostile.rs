@@ -101,7 +101,7 @@ fn those_who_begin_too_much_are_dropped_and_a_small_request_goes_through() {
     let mut greedy: Vec<_> = (0..8)
         .map(|_| {
             let mut client = Wire::to(addr);
-            client.send("*2\r\n$4\r\nECHO\r\n$64000000\r\n");
+            client.send("*3\r\n$7\r\nPUBLISH\r\n$4\r\nnews\r\n$64000000\r\n");
             client.send_what_is_taken(&part);
             client
         })

@@ -129,6 +129,17 @@ fn settings_that_protect_nobody_are_named() {
     is_refused(command(TOKEN).arg("alice"), 1, &["CHAT_SECRET is not set"]);
 }
 
+#[test]
+fn the_lesson_says_that_its_users_have_no_tokens() {
+    is_refused(
+        command(CHAPTER)
+            .args(["--check", "--ports", "auto"])
+            .env("CHAT_SECRET", "s3cret"),
+        1,
+        &["unset CHAT_SECRET", "PORT"],
+    );
+}
+
 /// What a browser that shows a page of `origin` is answered: the status, and whether the
 /// page may read it.
 async fn from_page(url: &str, origin: Option<&str>, transport: &str) -> (u16, Option<String>) {

@@ -7,6 +7,7 @@ pub(crate) mod attack;
 pub(crate) mod bench;
 pub(crate) mod binary;
 pub(crate) mod browser;
+pub(crate) mod frames;
 pub(crate) mod node;
 pub(crate) mod observatory;
 pub(crate) mod panel;

@@ -16,7 +16,7 @@ use tokio::{process::Command, sync::mpsc};
 use crate::{
     event::{Event, Forwarded, Part},
     journal::Journal,
-    process::{Process, Spec, ended},
+    process::{Process, Spec, ended, how},
     rewrite::{Swap, rewrite},
     stage::PROGRAM,
 };
@@ -104,8 +104,9 @@ impl Nginx {
         };
         tokio::select! {
             _ = milestones.recv() => {}
-            _ = ended(process.watch_exit()) => {
-                bail!("nginx ended while it started with nginx/{}", site.config);
+            status = ended(process.watch_exit()) => {
+                let how = status.map(how).unwrap_or_default();
+                bail!("nginx {how} while it started with nginx/{}: start the chapter again", site.config);
             }
         }
         Ok(RunningNginx {
@@ -268,6 +269,13 @@ fn hear(
         let _ended_already = told.send(Milestone::OldWorkerLeaves);
     } else if line.contains("worker process") && line.contains("exited with code") {
         let _ended_already = told.send(Milestone::WorkerEnded);
+    } else if let Some((pid, signal)) = worker_killed(&line) {
+        journal.record(Event::Said {
+            part: Part::Nginx,
+            line: format!(
+                "worker {pid} was killed (signal {signal}): its connections broke, and nginx starts another"
+            ),
+        });
     } else if ["[emerg]", "[alert]", "[crit]"]
         .iter()
         .any(|level| line.contains(level))
@@ -280,6 +288,12 @@ fn hear(
         // Full, and then the first ones are kept; or nobody asks any more.
         let _kept = complained.try_send(line);
     }
+}
+
+/// PID and signal in `… [alert] 10#10: worker process 11 exited on signal 9`.
+fn worker_killed(line: &str) -> Option<(&str, &str)> {
+    let (_, worker) = line.split_once("worker process ")?;
+    worker.split_once(" exited on signal ")
 }
 
 struct About {

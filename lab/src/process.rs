@@ -8,6 +8,7 @@
 use std::{
     ffi::{OsStr, OsString},
     io,
+    os::unix::process::ExitStatusExt,
     path::Path,
     process::{ExitStatus, Stdio},
     time::Duration,
@@ -29,12 +30,14 @@ const PATIENCE: Duration = Duration::from_secs(3);
 ///
 /// The program is `exec`ed, so that its PID is the child's; the guard goes to the
 /// background first, deaf to everything but the pipe, with none of the child's output
-/// held open. `$$` stays the first shell's PID in a subshell: the ID of the group.
+/// held open. `$$` stays the first shell's PID in a subshell: the program's, and the ID of
+/// the group. The program goes before the folder, in which it might still make files.
 const GUARD: &str = r#"
 exec 3<&0 </dev/null
 (
     trap '' INT TERM HUP
     while read -r _; do :; done <&3
+    kill -s KILL $$
     rm -rf -- "$1"
     kill -s KILL -- -$$
 ) >/dev/null 2>&1 &
@@ -187,20 +190,6 @@ impl Process {
     }
 }
 
-/// The memory that these programs hold together, in bytes. Source: `ps`, which is the same
-/// on Linux and macOS.
-pub(crate) async fn resident_memory(pids: &[u32]) -> Result<u64> {
-    let pids: Vec<_> = pids.iter().map(u32::to_string).collect();
-    let listed = Command::new("ps")
-        .args(["-o", "rss=", "-p", &pids.join(",")])
-        .output()
-        .await
-        .context("no `ps` to ask how much memory programs hold")?;
-    let listed = String::from_utf8_lossy(&listed.stdout);
-    let kibibytes = listed.split_whitespace().map(str::parse::<u64>);
-    Ok(kibibytes.sum::<Result<u64, _>>()? * 1024)
-}
-
 /// Kills a program, all that it started, and its guard.
 fn kill_group(leader: Pid) {
     // A group that has just gone by itself is what was wanted.
@@ -219,6 +208,16 @@ pub(crate) async fn ended(mut exit: watch::Receiver<Option<ExitStatus>>) -> Opti
         .await
         .ok()
         .and_then(|status| *status)
+}
+
+/// How a program ended, to be read after its name.
+pub(crate) fn how(status: ExitStatus) -> String {
+    match (status.signal(), status.code()) {
+        (Some(9), _) => "was killed (signal 9)".to_owned(),
+        (Some(signal), _) => format!("was ended by signal {signal}"),
+        (None, Some(0)) => "ended by itself".to_owned(),
+        (None, code) => format!("ended with exit code {}", code.unwrap_or_default()),
+    }
 }
 
 async fn reap(mut child: Child, pid: Pid, exited: watch::Sender<Option<ExitStatus>>) {

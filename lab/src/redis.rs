@@ -13,7 +13,7 @@ use tokio::{sync::mpsc, time::timeout};
 use crate::{
     nginx::on_path,
     ports::{Ports, loopback},
-    process::{Process, Spec, ended},
+    process::{Process, Spec, ended, how},
 };
 
 const PORT: u16 = 6379;
@@ -167,6 +167,27 @@ impl Redis {
         }
     }
 
+    /// What its end means, and what a learner types to bring it back.
+    pub(crate) fn way_back(&self) -> String {
+        let by_hand = match &self.source {
+            Source::Program {
+                program, address, ..
+            } => format!(
+                "{} --bind 127.0.0.1 --port {} --save ''",
+                program.display(),
+                address.port()
+            ),
+            Source::Embedded { address, .. } => {
+                format!("cargo run -p embedded-pubsub -- {}", address.port())
+            }
+            Source::Found => "whatever started it before".to_owned(),
+        };
+        format!(
+            "Messages stay on the server that they came to, and what was on its way is lost.\n\
+             It comes back with\n\n  {by_hand}\n\n"
+        )
+    }
+
     /// Ends it, as a crash would: every connection breaks.
     pub(crate) async fn kill(&mut self) {
         match &mut self.source {
@@ -236,8 +257,12 @@ async fn spawn(
     )?;
     tokio::select! {
         _ = ready.recv() => Ok(process),
-        _ = ended(process.watch_exit()) => {
-            bail!("{} ended while it started on port {port}", program.display())
+        status = ended(process.watch_exit()) => {
+            let how = status.map(how).unwrap_or_default();
+            bail!(
+                "{} {how} while it started on port {port}: start the chapter again, or see what it says by itself",
+                program.display()
+            )
         }
     }
 }

@@ -4,7 +4,7 @@
 //! may run on other ports: then each literal is replaced, and it is an error if one is
 //! missing, or if one is left that nobody listens on.
 
-use std::{fmt, net::SocketAddr};
+use std::{fmt, net::SocketAddr, ops::Range};
 
 /// A literal of the config, and what stands there instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,17 +61,18 @@ impl std::error::Error for Misfit {}
 pub(crate) fn rewrite(config: &str, swaps: &[Swap]) -> Result<String, Misfit> {
     let mut used = vec![false; swaps.len()];
     let mut rewritten = String::with_capacity(config.len());
+    let mut reader = Reader::default();
     for line in config.split_inclusive('\n') {
-        let (code, comment) = line.split_at(line.find('#').unwrap_or(line.len()));
+        let (code, comment) = line.split_at(reader.code_length(line));
         let mut rest = code;
-        while let Some((at, literal)) = next_literal(rest) {
+        while let Some((place, literal)) = next_literal(rest) {
             let Some(index) = swaps.iter().position(|swap| swap.literal() == literal) else {
-                return Err(Misfit::Left(literal.to_owned()));
+                return Err(Misfit::Left(literal));
             };
             used[index] = true;
-            rewritten.push_str(&rest[..at]);
+            rewritten.push_str(&rest[..place.start]);
             rewritten.push_str(&swaps[index].replacement());
-            rest = &rest[at + literal.len()..];
+            rest = &rest[place.end..];
         }
         rewritten.push_str(rest);
         rewritten.push_str(comment);
@@ -82,19 +83,74 @@ pub(crate) fn rewrite(config: &str, swaps: &[Swap]) -> Result<String, Misfit> {
     }
 }
 
-/// Position and text of the first `127.0.0.1:<port>` or `listen <port>`.
-fn next_literal(code: &str) -> Option<(usize, &str)> {
-    ["127.0.0.1:", "listen "]
-        .iter()
-        .filter_map(|mark| {
-            code.match_indices(mark).find_map(|(at, _)| {
-                let digits = code[at + mark.len()..]
-                    .find(|c: char| !c.is_ascii_digit())
-                    .unwrap_or(code.len() - at - mark.len());
-                (digits > 0).then(|| (at, &code[at..at + mark.len() + digits]))
-            })
-        })
-        .min_by_key(|(at, _)| *at)
+/// Reads lines as nginx does: `#` begins a comment where a word could begin, and stands
+/// for itself in a word or in quotes. Source: `ngx_conf_read_token` in `ngx_conf_file.c`.
+#[derive(Default)]
+struct Reader {
+    place: Place,
+    is_escaped: bool,
+}
+
+#[derive(Clone, Copy, Default)]
+enum Place {
+    #[default]
+    BetweenWords,
+    InWord,
+    InQuotes(char),
+}
+
+impl Reader {
+    /// How much of the next line is no comment.
+    fn code_length(&mut self, line: &str) -> usize {
+        for (at, c) in line.char_indices() {
+            if self.is_escaped {
+                self.is_escaped = false;
+                continue;
+            }
+            self.is_escaped = c == '\\';
+            self.place = match (self.place, c) {
+                (Place::BetweenWords, '#') => return at,
+                (Place::BetweenWords, '"' | '\'') => Place::InQuotes(c),
+                (Place::InQuotes(quote), _) if c != quote => self.place,
+                (Place::InQuotes(_), _) | (_, ' ' | '\t' | '\r' | '\n' | ';' | '{' | '}') => {
+                    Place::BetweenWords
+                }
+                _ => Place::InWord,
+            };
+        }
+        line.len()
+    }
+}
+
+/// Place and text of the first `127.0.0.1:<port>` or `listen <port>`.
+fn next_literal(code: &str) -> Option<(Range<usize>, String)> {
+    let server = code.match_indices("127.0.0.1:").find_map(|(at, mark)| {
+        let begins = !code[..at].ends_with(|c: char| c.is_ascii_digit() || c == '.');
+        let digits = digits(&code[at + mark.len()..]);
+        let place = at..at + mark.len() + digits.len();
+        (begins && !digits.is_empty()).then(|| (place.clone(), code[place].to_owned()))
+    });
+    let listen = code.match_indices("listen").find_map(|(at, mark)| {
+        let begins = !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+        let after = &code[at + mark.len()..];
+        let port = after.trim_start_matches([' ', '\t']);
+        let digits = digits(port);
+        // `listen 127.0.0.1:3000` names an address, and its first number is no port.
+        let is_port = !digits.is_empty() && !port[digits.len()..].starts_with(['.', ':']);
+        let length = mark.len() + after.len() - port.len() + digits.len();
+        (begins && is_port && port.len() < after.len())
+            .then(|| (at..at + length, format!("listen {digits}")))
+    });
+    [server, listen]
+        .into_iter()
+        .flatten()
+        .min_by_key(|(place, _)| place.start)
+}
+
+/// The digits at the beginning of a text.
+fn digits(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_ascii_digit());
+    &text[..end.unwrap_or(text.len())]
 }
 
 #[cfg(test)]
@@ -141,6 +197,42 @@ mod tests {
     fn an_address_that_nobody_serves_is_named() {
         let misfit = rewrite("server 127.0.0.1:80001;", &[server(8000, 1)]);
         assert_eq!(misfit, Err(Misfit::Left("127.0.0.1:80001".into())));
+    }
+
+    /// Each was found by `fuzz/fuzz_targets/rewrite.rs`, or while writing it.
+    #[test]
+    fn what_fuzzing_found_stays_mended() {
+        let swaps = [server(8000, 19000)];
+        for (config, rewritten) in [
+            // In quotes, or in a word, `#` begins no comment.
+            (
+                "set $mark \"#\"; server 127.0.0.1:8000;",
+                "set $mark \"#\"; server 127.0.0.1:19000;",
+            ),
+            (
+                "set $mark a#b; server 127.0.0.1:8000;",
+                "set $mark a#b; server 127.0.0.1:19000;",
+            ),
+            // Another address that ends like this one.
+            (
+                "deny 10.127.0.0.1:8000; server 127.0.0.1:8000;",
+                "deny 10.127.0.0.1:8000; server 127.0.0.1:19000;",
+            ),
+        ] {
+            assert_eq!(rewrite(config, &swaps).as_deref(), Ok(rewritten));
+        }
+        let listen = |with: u16| Swap::Listen {
+            port: 3000,
+            with: ([127, 0, 0, 1], with).into(),
+        };
+        // Any white space, and a rewritten config is taken as it is.
+        let once = rewrite("listen \t3000;", &[listen(19001)]).unwrap();
+        assert_eq!(once, "listen 127.0.0.1:19001;");
+        assert_eq!(rewrite(&once, &[server(19001, 19001)]), Ok(once.clone()));
+        assert_eq!(
+            rewrite(&once, &[]),
+            Err(Misfit::Left("127.0.0.1:19001".into()))
+        );
     }
 
     proptest! {

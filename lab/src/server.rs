@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use crate::{
     event::{Event, Part},
     journal::Journal,
-    process::{Process, Spec, ended},
+    process::{Process, Spec, ended, how},
 };
 
 /// One server of the stage, running or not.
@@ -82,18 +82,35 @@ impl Server {
                     }
                     last_words = line;
                 }
-                _ = ended(process.watch_exit()) => {
+                status = ended(process.watch_exit()) => {
                     let last_words = lines.recv().await.unwrap_or(last_words);
-                    bail!(
-                        "server {} ended while it started: {}",
-                        self.letter,
-                        last_words.trim_start_matches("error: ")
-                    );
+                    let last_words = match (status.filter(|status| status.code().is_none()), last_words) {
+                        (Some(killed), _) => format!("it {}; start the chapter again", how(killed)),
+                        (None, said) => said.trim_start_matches("error: ").to_owned(),
+                    };
+                    bail!("server {} ended while it started: {last_words}", self.letter);
                 }
             }
         }
         self.process = Some(process);
         Ok(())
+    }
+
+    /// What its end means, and what a learner types to bring it back.
+    pub(crate) fn way_back(&self, binary: &Path) -> String {
+        let environment: String = self
+            .environment
+            .iter()
+            .map(|(name, value)| format!("{name}={value} "))
+            .collect();
+        let package = binary.file_name().unwrap_or_default().to_string_lossy();
+        let port = self.address.port();
+        format!(
+            "Nobody answers on port {port}, and what {} kept in its memory is gone: sessions,\n\
+             messages on their way. It comes back with\n\n  \
+             {environment}PORT={port} cargo run -p {package}\n\n",
+            self.letter
+        )
     }
 
     pub(crate) fn pid(&self) -> Option<u32> {

@@ -20,7 +20,7 @@ use crate::{
     journal::{Journal, Observer, Recorder},
     nginx::{Nginx, RunningNginx, Site},
     ports::Ports,
-    process::{Process, Spec, ended, memory_of},
+    process::{Process, Spec, ended, how, memory_of},
     redis::{Keeps, Redis},
     rewrite::Swap,
     server::Server,
@@ -245,8 +245,9 @@ impl Stage {
         let (binary, roster) = (self.binary.clone(), self.roster());
         let server = self.server_mut(letter)?;
         server.start(&binary, &roster, &scratch, &journal).await?;
+        let way_back = server.way_back(&binary);
         let process = server.process.as_ref().context("the server just started")?;
-        let watcher = watch(Part::Server(letter), process, &journal);
+        let watcher = watch(Part::Server(letter), process, &journal, way_back);
         self.watchers.push((Part::Server(letter), watcher));
         Ok(())
     }
@@ -363,15 +364,6 @@ impl Stage {
     /// A server's process, while it runs.
     pub fn server_pid(&self, letter: char) -> Option<u32> {
         self.server(letter).ok().and_then(Server::pid)
-    }
-
-    /// The memory that all servers together hold now, in bytes: their resident sets.
-    ///
-    /// # Errors
-    /// When `ps` cannot be asked.
-    pub async fn servers_memory(&self) -> Result<u64> {
-        let pids: Vec<_> = self.servers.iter().filter_map(Server::pid).collect();
-        process::resident_memory(&pids).await
     }
 
     /// Waits until a server has said a line with `text` in it, and shows the line.
@@ -508,7 +500,12 @@ impl Stage {
         let running = nginx
             .start(site, self.scratch.path(), &self.journal)
             .await?;
-        let watcher = watch(Part::Nginx, running.process(), &self.journal);
+        let way_back = format!(
+            "Nobody answers at http://{}, and its workers were ended with it. It comes back\n\
+             with the stage: Ctrl-C, and start that again.",
+            site.address
+        );
+        let watcher = watch(Part::Nginx, running.process(), &self.journal, way_back);
         self.journal
             .record_unshown(serves(running.process().pid(), site));
         self.nginx = Some((running, watcher));
@@ -682,8 +679,10 @@ impl Stage {
     }
 
     fn watch_redis(&mut self) {
-        if let Some(process) = self.redis.as_ref().and_then(Redis::process) {
-            let watcher = watch(Part::Redis, process, &self.journal);
+        if let Some(redis) = &self.redis
+            && let Some(process) = redis.process()
+        {
+            let watcher = watch(Part::Redis, process, &self.journal, redis.way_back());
             self.watchers.push((Part::Redis, watcher));
         }
     }
@@ -789,15 +788,16 @@ impl Program {
     }
 }
 
-/// Records a part's end that nobody of the stage asked for.
-fn watch(part: Part, process: &Process, journal: &Journal) -> AbortHandle {
-    let (exit, journal) = (process.watch_exit(), journal.clone());
+/// Says a part's end that nobody of the stage asked for, and what brings the part back.
+fn watch(part: Part, process: &Process, journal: &Journal, way_back: String) -> AbortHandle {
+    let (exit, pid, journal) = (process.watch_exit(), process.pid(), journal.clone());
     tokio::spawn(async move {
         if let Some(status) = ended(exit).await {
             journal.record(Event::Down {
                 part,
-                how: format!("ended: {status}"),
+                how: format!("PID {pid} {}", how(status)),
             });
+            journal.record(Event::Note { text: way_back });
         }
     })
     .abort_handle()

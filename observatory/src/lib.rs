@@ -26,9 +26,13 @@ mod published;
 mod server;
 mod trial;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    future,
+    net::{Ipv4Addr, SocketAddr},
+};
 
 use anyhow::Context;
+use ch01_express_pid::bounds::serve_bounded;
 use lab::{Result, Stage};
 use tokio::{net::TcpListener, sync::mpsc};
 
@@ -135,8 +139,10 @@ pub async fn open(stage: &mut Stage, scene: &'static Scene) -> Result<()> {
         lesson,
         address,
     );
+    let plain = |stream, _client| stream;
     tokio::select! {
-        served = async { axum::serve(listener, app).await } => served.context("the page's server ended"),
-        () = director.direct(to_do) => Ok(()),
+        () = serve_bounded(listener, plain, app, future::pending(), async {}) => {}
+        () = director.direct(to_do) => {}
     }
+    Ok(())
 }

@@ -12,7 +12,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 /// What makes a binary something else than its stage; the caller's shell may have it set.
-const OURS: [&str; 9] = [
+const OURS: [&str; 11] = [
     "PORT",
     "LINK",
     "PEERS",
@@ -22,6 +22,8 @@ const OURS: [&str; 9] = [
     "LAB_PROGRAM",
     "SHARED_PORT",
     "ORDERS",
+    "CHAT_SECRET",
+    "ALLOWED_ORIGIN",
 ];
 
 /// The longest that anything here may take, a first build of nginx included.

@@ -2,6 +2,10 @@
 //!
 //! `GET /` answers `Hi, PID: <pid>`. That is all, and it is enough: once there are
 //! several servers, the PID tells which of them answered.
+//!
+//! [`bounds`] is what a server needs besides, once strangers can reach it.
+
+pub mod bounds;
 
 use std::{
     fmt,
@@ -11,11 +15,11 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, routing::get, serve::Listener};
+use axum::{Router, routing::get};
+use bounds::{Connection, serve_bounded};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     signal::unix::{Signal, SignalKind, signal},
-    sync::oneshot,
     time::timeout,
 };
 
@@ -49,14 +53,25 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// Serves `app` until SIGTERM or Ctrl-C, then lets open requests finish.
 ///
 /// Prints `<name> running on <PORT> port, PID: <pid>` once connections are accepted, and
-/// `<name> on <PORT> port has ended, PID: <pid>` at its end.
-/// When the end is asked for, no more connections are accepted; then `drain` runs: the
-/// place to close what would otherwise stay open. A second signal, or four seconds, end it in any case.
+/// `<name> on <PORT> port has ended, PID: <pid>` at its end. When the end is asked for, no
+/// more connections are accepted; then `drain` runs: the place to close what would
+/// otherwise stay open. A second signal, or four seconds, end it in any case.
 pub async fn serve(
     name: &str,
-    listener: impl Listener<Addr = SocketAddr>,
+    listener: TcpListener,
     app: Router,
-    drain: impl Future<Output = ()> + Send + 'static,
+    drain: impl Future<Output = ()>,
+) -> io::Result<()> {
+    serve_guarded(name, listener, |stream, _client| stream, app, drain).await
+}
+
+/// The same; `guard` may put a guard of its own before each connection and its client.
+pub async fn serve_guarded<C: Connection>(
+    name: &str,
+    listener: TcpListener,
+    guard: impl Fn(TcpStream, SocketAddr) -> C,
+    app: Router,
+    drain: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let (asked, insisted) = (Signals::new()?, Signals::new()?);
     let port = listener.local_addr()?.port();
@@ -65,23 +80,11 @@ pub async fn serve(
         process::id()
     ));
 
-    let (open, closed) = oneshot::channel();
-    let serving = axum::serve(
-        OpenPort {
-            listener,
-            _open: open,
-        },
-        app,
-    )
-    .with_graceful_shutdown(asked.first());
-    // A client that still got in while its session's place is being closed would be
-    // turned away for good. Refused by the port, it tries again.
-    let draining = async {
-        let _port_is_closed = closed.await;
-        drain.await;
+    let end = async {
+        asked.first().await;
     };
     tokio::select! {
-        (served, ()) = async { tokio::join!(serving, draining) } => served?,
+        () = serve_bounded(listener, guard, app, end, drain) => {}
         () = insisted.second_or_too_late() => {}
     }
     log(format!(
@@ -89,26 +92,6 @@ pub async fn serve(
         process::id()
     ));
     Ok(())
-}
-
-/// A listener that lets it be known when it is gone.
-struct OpenPort<L> {
-    listener: L,
-    /// Never sent on: that it is dropped says it.
-    _open: oneshot::Sender<()>,
-}
-
-impl<L: Listener> Listener for OpenPort<L> {
-    type Io = L::Io;
-    type Addr = L::Addr;
-
-    async fn accept(&mut self) -> (L::Io, L::Addr) {
-        self.listener.accept().await
-    }
-
-    fn local_addr(&self) -> io::Result<L::Addr> {
-        self.listener.local_addr()
-    }
 }
 
 /// Writes a line to the console. One that is gone is no reason to stop serving.

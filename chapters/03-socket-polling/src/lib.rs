@@ -2,12 +2,16 @@
 //!
 //! [`app`] is the server; chapter 4 uses it as it is. The experiments take the URL of
 //! what stands, a server alone or nginx in front of three, and do what a client does.
+//! [`forge`] is about the session's ID, which is a secret.
 
+pub mod bounds;
+pub mod forge;
 mod page;
 
 use std::{net::SocketAddr, time::Duration};
 
 use axum::Router;
+use bounds::bounded;
 use ch01_express_pid::{listen, log};
 use lab::{
     Client, Event, Socket, Transport,
@@ -26,7 +30,7 @@ use tokio::{
 /// The server: it says who has connected, and passes a `message` on to everyone else.
 /// At `/` is a page of clients to try it with.
 pub fn app() -> (Router, SocketIo) {
-    let (layer, io) = SocketIo::new_layer();
+    let (layer, io) = bounded().build_layer();
     io.ns("/", async |socket: SocketRef| {
         log(format!("{} connected", socket.id));
         socket.on("message", pass_on);
@@ -91,21 +95,7 @@ pub struct Held {
 pub async fn hold_a_poll(url: &str, text: &str, pause: Duration) -> Result<Held, Error> {
     let client = Client::new("you", url);
     let polling = Polling::open(&client).await?;
-    polling.send(&Packet::Message("0".to_owned())).await?;
-    // The welcome and the first ping come at once. After them, there is nothing to say.
-    let (mut welcomed, mut pinged) = (false, false);
-    while !(welcomed && pinged) {
-        for packet in polling.poll().await? {
-            match packet {
-                Packet::Message(_) => welcomed = true,
-                Packet::Ping(_) => {
-                    pinged = true;
-                    polling.send(&Packet::Pong(String::new())).await?;
-                }
-                _ => {}
-            }
-        }
-    }
+    enter(&polling).await?;
 
     let friend = Client::new("friend", url);
     let speaker = Socket::connect(&friend, Transport::WebSocket, None).await?;
@@ -121,6 +111,26 @@ pub async fn hold_a_poll(url: &str, text: &str, pause: Duration) -> Result<Held,
         packets: packets?,
         seen: client.take_seen(),
     })
+}
+
+/// Connects to the namespace. The welcome and the first ping come at once; after them, the
+/// server has nothing to say.
+async fn enter(polling: &Polling) -> Result<(), Error> {
+    polling.send(&Packet::Message("0".to_owned())).await?;
+    let (mut welcomed, mut pinged) = (false, false);
+    while !(welcomed && pinged) {
+        for packet in polling.poll().await? {
+            match packet {
+                Packet::Message(_) => welcomed = true,
+                Packet::Ping(_) => {
+                    pinged = true;
+                    polling.send(&Packet::Pong(String::new())).await?;
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Connects over `transport`, and one message goes each way. Returns what went over the wire.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
 use ch01_express_pid::{listen, log};
+use ch03_socket_polling::bounds::bounded;
 use serde::Deserialize;
 use socketioxide::{
     SocketIo,
@@ -42,7 +43,7 @@ struct Chat {
 /// # Errors
 /// When Redis is the link and does not answer.
 pub async fn app(link: Link) -> Result<(Router, SocketIo)> {
-    let (layer, io) = SocketIo::new_layer();
+    let (layer, io) = bounded().build_layer();
     let chat = Arc::new(Chat {
         io: io.clone(),
         link,

@@ -9,6 +9,8 @@ const SHAPES = { A: "●", B: "▲", C: "■" };
 
 const find = (id) => document.getElementById(id);
 const user = new URLSearchParams(location.search).get("user")?.trim().slice(0, 40);
+/** Behind the `#`, which a browser sends to nobody. */
+const token = new URLSearchParams(location.hash.slice(1)).get("token") ?? "";
 
 if (user) chat();
 else askWho();
@@ -35,7 +37,7 @@ function chat() {
   const socket = io({
     // Beside this page, which may be served below a prefix.
     path: new URL("socket.io/", document.baseURI).pathname,
-    auth: { user },
+    auth: { user, token },
     reconnectionDelayMax: 2_000,
   });
   follow(socket);
@@ -72,7 +74,10 @@ function follow(socket) {
     // The client comes back by itself, unless it was the server that ended the connection.
     if (reason === "io server disconnect") setTimeout(() => socket.connect(), 1_000);
   });
-  socket.on("connect_error", (error) => show("lost", `no connection (${why(error)}), trying again`));
+  socket.on("connect_error", (error) =>
+    // Refused by the server itself, the client does not try again.
+    show("lost", socket.active ? `no connection (${why(error)}), trying again` : error.message),
+  );
   socket.io.on("reconnect_attempt", (attempt) => show("connecting", `connecting again, attempt ${attempt}`));
 }
 

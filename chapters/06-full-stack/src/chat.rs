@@ -12,7 +12,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use ch01_express_pid::{listen, log};
+use ch01_express_pid::{listen, log, serve_guarded};
+use ch03_socket_polling::bounds::bounded;
 use ch05_redis_pubsub::{
     chat::Say,
     link::Private,
@@ -24,6 +25,7 @@ use socketioxide::{
     SocketIo, SocketIoBuilder,
     adapter::{Adapter, Emitter, LocalAdapter},
     extract::{AckSender, Data, SocketRef, TryData},
+    handler::ConnectHandler,
     layer::SocketIoLayer,
 };
 use socketioxide_redis::{
@@ -33,11 +35,13 @@ use socketioxide_redis::{
 use tokio::{net::TcpListener, time::sleep};
 
 use crate::{
+    auth::{Credentials, Secret},
     delivery::{self, kept::History},
     driver::{ResilientDriver, resp3},
     lane::Lane,
+    origin::Origins,
     page,
-    stuck::Impatient,
+    stuck::Connection,
 };
 
 /// How many packets may wait for one client; socketioxide's default is 128. A packet takes
@@ -59,6 +63,7 @@ struct Hello {
 /// What all connections of a server share.
 pub(crate) struct Chat {
     port: u16,
+    secret: Secret,
     driver: Option<ResilientDriver>,
     pub(crate) history: Option<History>,
 }
@@ -68,7 +73,8 @@ pub(crate) struct Chat {
 /// `ADAPTER=off` leaves the adapter out; otherwise it talks to the Redis that
 /// `REDIS_URL` names. `DRIVER=stock` has it do so with its own driver, and `BUFFER=128`
 /// keeps as many packets for a client as socketioxide does by default: both to see what
-/// is lost then.
+/// is lost then. With `CHAT_SECRET` set, users need a token ([`crate::auth`]);
+/// `ALLOWED_ORIGIN` lets pages of another origin connect ([`crate::origin`]).
 ///
 /// # Errors
 /// When the port cannot be had, Redis does not answer, or a variable makes no sense.
@@ -76,15 +82,17 @@ pub async fn serve() -> Result<()> {
     let listener = listen().await?;
     let mut chat = Chat {
         port: listener.local_addr()?.port(),
+        secret: Secret::from_env()?,
         driver: None,
         history: None,
     };
-    let settings = SocketIo::builder().max_buffer_size(buffer()?);
+    let settings = bounded().max_buffer_size(buffer()?);
     match env::var("ADAPTER").as_deref() {
         Err(_) | Ok("redis") => {}
         Ok("off") => {
             let (layer, io) = settings.build_layer();
-            io.ns("/", welcome(chat));
+            let admit = admit(chat.secret.clone());
+            io.ns("/", welcome(chat).with(admit));
             return run(listener, layer, io).await;
         }
         Ok(other) => bail!("ADAPTER={other} is neither redis nor off"),
@@ -129,7 +137,8 @@ async fn through_redis<D: Driver<Error: Sync>>(
     let (layer, io) = settings
         .with_adapter::<CustomRedisAdapter<Emitter, D>>(adapter)
         .build_layer();
-    io.ns("/", welcome(chat)).await?;
+    let admit = admit(chat.secret.clone());
+    io.ns("/", welcome(chat).with(admit)).await?;
     run(listener, layer, io).await
 }
 
@@ -143,13 +152,20 @@ async fn run<A: Adapter>(
     layer: SocketIoLayer<A>,
     io: SocketIo<A>,
 ) -> Result<()> {
-    let app = page::routes().layer(layer);
+    let app = Origins::from_env()?.guard(page::routes().layer(layer));
     let drain = async move {
         sleep(GRACE).await;
         io.close().await;
     };
-    let listener = Impatient(listener);
-    Ok(ch01_express_pid::serve("Socket Server", listener, app, drain).await?)
+    let served = serve_guarded("Socket Server", listener, Connection::new, app, drain);
+    Ok(served.await?)
+}
+
+/// Lets in whose token is right, where users need one.
+fn admit(
+    secret: Secret,
+) -> impl Fn(TryData<Credentials>) -> Ready<Result<(), &'static str>> + Clone + Send + Sync {
+    move |TryData(credentials)| ready(secret.admit(credentials))
 }
 
 fn welcome<A: Adapter>(

@@ -9,9 +9,9 @@
 
 mod scene;
 
-use std::{process::ExitCode, time::Duration};
+use std::{env, process::ExitCode, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use ch06_full_stack::{
     chat::serve,
     emit::Emit,
@@ -33,6 +33,10 @@ fn main() -> ExitCode {
 }
 
 async fn lesson(stage: &mut Stage) -> Result<()> {
+    ensure!(
+        env::var_os("CHAT_SECRET").is_none(),
+        "the lesson's users have no tokens: unset CHAT_SECRET, or start servers one by one, with PORT"
+    );
     stage.note(
         "nginx with ip_hash, three servers, Redis between them, and a program outside\n\
          them all. Watch which messages arrive, and what becomes of them when Redis dies.\n\n",

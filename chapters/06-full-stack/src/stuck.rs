@@ -14,39 +14,15 @@ use std::{
     time::Duration,
 };
 
-use axum::serve::Listener;
 use ch01_express_pid::log;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     time::{Sleep, sleep},
 };
 
 /// How long a client may take no byte of what is being sent to it.
 pub const PATIENCE: Duration = Duration::from_secs(5);
-
-/// A listener whose connections have that bound.
-pub(crate) struct Impatient(pub(crate) TcpListener);
-
-impl Listener for Impatient {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        let (stream, client) = Listener::accept(&mut self.0).await;
-        let connection = Connection {
-            stream,
-            client,
-            patience: PATIENCE,
-            waiting: None,
-        };
-        (connection, client)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
-    }
-}
 
 /// A client's connection.
 pub(crate) struct Connection {
@@ -58,6 +34,15 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    pub(crate) fn new(stream: TcpStream, client: SocketAddr) -> Self {
+        Self {
+            stream,
+            client,
+            patience: PATIENCE,
+            waiting: None,
+        }
+    }
+
     /// Passes a write's outcome on, and measures how long writes wait.
     fn bound<T>(
         &mut self,
@@ -131,6 +116,7 @@ impl AsyncRead for Connection {
 mod tests {
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
         time::timeout,
     };
 

@@ -18,6 +18,9 @@ use crate::{
 
 pub(crate) type ClientId = i64;
 
+/// Bytes of requests that are not complete, of all clients together: four of the longest.
+const MAX_UNFINISHED: usize = 256 * 1024 * 1024;
+
 /// The three things one can subscribe to. They are apart: a message published to a
 /// channel never reaches the shard channel of the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub(crate) struct Client {
     pub(crate) library_name: String,
     pub(crate) library_version: String,
     pub(crate) outbox: Outbox,
+    /// Bytes of the request that is coming in.
+    unfinished: usize,
     /// It is sent what is in the outbox, and nothing that it asks is answered.
     pub(crate) closing: bool,
     subscriptions: [BTreeSet<Vec<u8>>; 3],
@@ -79,6 +84,8 @@ pub(crate) struct Hub {
     pub(crate) started: Instant,
     pub(crate) dropped_as_too_slow: u64,
     clients: BTreeMap<ClientId, Client>,
+    /// The same of all clients together.
+    unfinished: usize,
     // Ordered maps, so that nothing that a learner compares comes in random order.
     subscribers: [BTreeMap<Vec<u8>, BTreeSet<ClientId>>; 3],
     last_id: ClientId,
@@ -91,6 +98,7 @@ impl Hub {
             started: Instant::now(),
             dropped_as_too_slow: 0,
             clients: BTreeMap::new(),
+            unfinished: 0,
             subscribers: Default::default(),
             last_id: 0,
         }
@@ -113,6 +121,7 @@ impl Hub {
             library_name: String::new(),
             library_version: String::new(),
             outbox: Outbox::default(),
+            unfinished: 0,
             closing: false,
             subscriptions: Default::default(),
             wake: Rc::clone(&wake),
@@ -126,7 +135,24 @@ impl Hub {
     pub(crate) fn disconnect(&mut self, id: ClientId) {
         self.unsubscribe_all(id);
         if let Some(client) = self.clients.remove(&id) {
+            self.unfinished -= client.unfinished;
             client.wake.notify_one();
+        }
+    }
+
+    /// Takes note of how much of a request a client has sent so far. If all of them
+    /// together send too much, whoever sent the most is dropped, as by Redis with
+    /// [`maxmemory-clients`](https://redis.io/docs/latest/develop/reference/clients/).
+    pub(crate) fn hold(&mut self, id: ClientId, unfinished: usize) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            self.unfinished = self.unfinished - client.unfinished + unfinished;
+            client.unfinished = unfinished;
+        }
+        if self.unfinished > MAX_UNFINISHED {
+            let most = self.clients().max_by_key(|client| client.unfinished);
+            if let Some(id) = most.map(|client| client.id) {
+                self.disconnect(id);
+            }
         }
     }
 

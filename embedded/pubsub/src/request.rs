@@ -56,6 +56,12 @@ impl Decoder {
         &mut self.unread
     }
 
+    /// Bytes of memory that a request takes which is not complete yet.
+    pub(crate) fn unfinished(&self) -> usize {
+        let complete = self.size - self.bulk_len.unwrap_or(0);
+        self.unread.len() + complete + size_of_val(&self.arguments[..])
+    }
+
     /// The next complete request, or `None` until more bytes have come.
     pub(crate) fn next_request(&mut self) -> Result<Option<Request>, ProtocolError> {
         while self.missing == 0 {

@@ -204,7 +204,10 @@ async fn read(stream: &TcpStream, hub: &RefCell<Hub>, id: ClientId) {
         loop {
             match decoder.next_request() {
                 Ok(Some(request)) => command::execute(&mut hub.borrow_mut(), id, &request),
-                Ok(None) => break,
+                Ok(None) => {
+                    hub.borrow_mut().hold(id, decoder.unfinished());
+                    break;
+                }
                 Err(error) => {
                     let reply = Reply::Error(format!("ERR Protocol error: {}", error.0));
                     hub.borrow_mut().reply(id, &reply);

@@ -135,6 +135,21 @@ impl Polling {
         }
     }
 
+    /// The session with that ID, whoever opened it: a server knows a request by nothing else.
+    pub fn with_id(client: &Client, sid: &str) -> Self {
+        Self {
+            client: client.clone(),
+            open: OpenPacket {
+                sid: sid.to_owned(),
+                upgrades: Vec::new(),
+                ping_interval: 25_000,
+                ping_timeout: 20_000,
+                max_payload: 100_000,
+            },
+            owner: None,
+        }
+    }
+
     /// Asks for packets. The server holds the request until it has some: up to a ping's
     /// interval.
     ///

@@ -5,6 +5,8 @@
 
 mod binary;
 mod delivery;
+#[cfg(unix)]
+mod hostile;
 mod lifetime;
 mod protocol;
 mod redis_cli;

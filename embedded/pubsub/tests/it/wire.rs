@@ -29,9 +29,21 @@ impl Wire {
         self.0.write_all(bytes.as_ref()).unwrap();
     }
 
+    /// Sends bytes that the server may refuse before the last of them.
+    pub(crate) fn send_what_is_taken(&mut self, bytes: &[u8]) {
+        let _refused = self.0.write_all(bytes);
+    }
+
     /// Sends an inline command.
     pub(crate) fn say(&mut self, line: &str) {
         self.send(format!("{line}\r\n"));
+    }
+
+    /// The next bytes; `None` if the server has closed the connection.
+    pub(crate) fn take(&mut self, count: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; count];
+        self.0.read_exact(&mut bytes).ok()?;
+        Some(bytes)
     }
 
     /// Reads exactly these bytes.
@@ -83,6 +95,12 @@ impl Wire {
     /// Sends nothing more, and reads until the server closes as well.
     pub(crate) fn finish(mut self) -> String {
         self.0.shutdown(Shutdown::Write).unwrap();
+        self.read_to_end()
+    }
+
+    /// The same for a connection that the server may have closed already.
+    pub(crate) fn finish_whatever_was_taken(mut self) -> String {
+        let _closed = self.0.shutdown(Shutdown::Write);
         self.read_to_end()
     }
 

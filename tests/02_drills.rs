@@ -36,11 +36,11 @@ async fn replacing_all_servers_with_default_settings_is_an_outage() {
     for way in [Way::Term, Way::Kill] {
         let (mut bench, url) = bench(config).await;
         let stage = &mut bench.stage;
-        let (row, sents) = replace_under_gets(stage, &url, config, way).await.unwrap();
+        let (row, requests) = replace_under_gets(stage, &url, config, way).await.unwrap();
         assert!(row.clone().loses_something().holds(), "{row:?}");
         // Every server is back after two seconds; nginx asks none of them before ten.
         assert!(row.back > Some(Duration::from_secs(5)), "{row:?}");
-        assert_eq!(sents.reasons().into_keys().collect::<Vec<_>>(), ["502"]);
+        assert_eq!(requests.reasons().into_keys().collect::<Vec<_>>(), ["502"]);
     }
 }
 
@@ -50,8 +50,8 @@ async fn replacing_all_servers_with_max_fails_0_loses_no_get() {
     for way in [Way::Term, Way::Kill] {
         let (mut bench, url) = bench(config).await;
         let stage = &mut bench.stage;
-        let (row, sents) = replace_under_gets(stage, &url, config, way).await.unwrap();
-        assert!(row.holds(), "{row:?} {:?}", sents.reasons());
+        let (row, requests) = replace_under_gets(stage, &url, config, way).await.unwrap();
+        assert!(row.holds(), "{row:?} {:?}", requests.reasons());
     }
 }
 
@@ -98,8 +98,8 @@ async fn a_killed_server_costs_no_get() {
     for config in ["02-round-robin.conf", "02-keepalive.conf"] {
         let (mut bench, url) = bench(config).await;
         let killed = kill_under_gets(&mut bench.stage, &url, config).await;
-        let (row, sents) = killed.unwrap();
-        assert!(row.holds(), "{row:?} {:?}", sents.reasons());
+        let (row, requests) = killed.unwrap();
+        assert!(row.holds(), "{row:?} {:?}", requests.reasons());
     }
 }
 
@@ -127,8 +127,8 @@ async fn reloading_nginx_loses_nothing() {
         bench.reload_nginx(config).await;
         Ok(())
     });
-    let (row, sents) = reloaded.await.unwrap();
-    assert!(row.holds(), "{row:?} {:?}", sents.reasons());
+    let (row, requests) = reloaded.await.unwrap();
+    assert!(row.holds(), "{row:?} {:?}", requests.reasons());
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 //! A chapter's binary is three things. With `PORT` set it is one server. Otherwise it
 //! is the stage: it starts copies of itself as servers, nginx and Redis, and runs the
 //! chapter's lesson on them. And it may be one of the chapter's other programs, such as
-//! a subscriber, when the stage starts it so.
+//! a subscriber, when the stage starts it so. A chapter's second binary runs its drills:
+//! something dies under steady traffic, and what was lost is counted ([`Drills`]).
 //!
 //! ```no_run
 //! use std::process::ExitCode;
@@ -49,7 +50,7 @@ pub use client::{Client, Socket, Transport};
 pub use drill::{Drills, Row};
 pub use event::{Event, Part};
 pub use journal::{Observed, Observer, Recorder};
-pub use load::{Load, Sent, Sents};
+pub use load::{Load, Requests, Sent};
 pub use nginx::{Site, config as nginx_config};
 pub use programs::exit_code;
 pub use returning::{Heard, Returning, Visit, reconnection_delay};

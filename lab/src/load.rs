@@ -56,7 +56,7 @@ pub struct Sent {
 
 /// What became of the requests, in the order in which they ended.
 #[derive(Clone, Debug, Default)]
-pub struct Sents {
+pub struct Requests {
     /// Each of them.
     pub all: Vec<Sent>,
 }
@@ -93,12 +93,12 @@ impl Load {
         &self,
         url: &str,
         event: impl Future<Output = Result<T>>,
-    ) -> Result<(T, Sents)> {
+    ) -> Result<(T, Requests)> {
         let traffic = Traffic {
             url: url.to_owned(),
             request: Arc::clone(&self.request),
             began: Instant::now(),
-            sents: Arc::default(),
+            requests: Arc::default(),
             is_over: Arc::default(),
         };
         let mut connections = JoinSet::new();
@@ -112,8 +112,8 @@ impl Load {
         }
         traffic.is_over.store(true, Relaxed);
         while connections.join_next().await.is_some() {}
-        let sents = std::mem::take(&mut *lock(&traffic.sents));
-        Ok((outcome?, sents))
+        let requests = std::mem::take(&mut *lock(&traffic.requests));
+        Ok((outcome?, requests))
     }
 }
 
@@ -122,7 +122,7 @@ struct Traffic {
     url: String,
     request: Arc<Request>,
     began: Instant,
-    sents: Arc<Mutex<Sents>>,
+    requests: Arc<Mutex<Requests>>,
     is_over: Arc<AtomicBool>,
 }
 
@@ -141,7 +141,7 @@ impl Traffic {
                 return;
             }
             let sent = self.one(&client).await;
-            lock(&self.sents).all.push(sent);
+            lock(&self.requests).all.push(sent);
         }
     }
 
@@ -164,7 +164,7 @@ impl Traffic {
 
     async fn answered_everywhere(&self) -> Result<()> {
         while self.began.elapsed() < PATIENCE {
-            if lock(&self.sents).answered().count() >= CONNECTIONS as usize {
+            if lock(&self.requests).answered().count() >= CONNECTIONS as usize {
                 return Ok(());
             }
             sleep(GLANCE).await;
@@ -176,7 +176,7 @@ impl Traffic {
     async fn calms_down(&self) {
         let since = self.began.elapsed();
         while self.began.elapsed() < since + LIMIT {
-            let well_since = lock(&self.sents)
+            let well_since = lock(&self.requests)
                 .all
                 .iter()
                 .rev()
@@ -199,7 +199,7 @@ fn failure(outcome: &Result<Answer, Error>) -> Option<String> {
     }
 }
 
-impl Sents {
+impl Requests {
     /// Those with a good answer.
     pub fn answered(&self) -> impl Iterator<Item = &Sent> {
         self.all.iter().filter(|sent| sent.failure.is_none())
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn trouble_lasts_until_the_first_answer_after_the_last_failure() {
-        let sents = Sents {
+        let requests = Requests {
             all: vec![
                 sent(0, None),
                 sent(10, Some("502")),
@@ -265,16 +265,16 @@ mod tests {
                 sent(50, None),
             ],
         };
-        assert_eq!(sents.trouble(), Some(Duration::from_millis(31)));
-        assert_eq!(sents.reasons(), BTreeMap::from([("502", 2)]));
-        assert_eq!(sents.longest_gap(), Duration::from_millis(20));
+        assert_eq!(requests.trouble(), Some(Duration::from_millis(31)));
+        assert_eq!(requests.reasons(), BTreeMap::from([("502", 2)]));
+        assert_eq!(requests.longest_gap(), Duration::from_millis(20));
     }
 
     #[test]
     fn without_a_failure_there_is_no_trouble() {
-        let sents = Sents {
+        let requests = Requests {
             all: vec![sent(0, None)],
         };
-        assert_eq!(sents.trouble(), None);
+        assert_eq!(requests.trouble(), None);
     }
 }

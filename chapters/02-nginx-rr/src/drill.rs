@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use lab::{Drills, Load, Result, Row, Sents, Stage};
+use lab::{Drills, Load, Requests, Result, Row, Stage};
 use tokio::time::sleep;
 
 use crate::orders::{BOOK, begun_by, executions, serve};
@@ -51,16 +51,16 @@ async fn rolling_restart(stage: &mut Stage) -> Result<Vec<Row>> {
     for way in [Way::Term, Way::Kill] {
         let config = "02-round-robin.conf";
         let url = stage.start_nginx(config).await?;
-        let (row, sents) = replace_under_gets(stage, &url, config, way).await?;
-        tell(stage, &sents);
+        let (row, requests) = replace_under_gets(stage, &url, config, way).await?;
+        tell(stage, &requests);
         tell_complaint(stage, "no live upstreams").await;
         rows.push(row.loses_something());
     }
     for way in [Way::Term, Way::Kill] {
         let config = "02-max-fails-0.conf";
         let url = stage.start_nginx(config).await?;
-        let (row, sents) = replace_under_gets(stage, &url, config, way).await?;
-        tell(stage, &sents);
+        let (row, requests) = replace_under_gets(stage, &url, config, way).await?;
+        tell(stage, &requests);
         rows.push(row);
     }
     Ok(rows)
@@ -76,8 +76,8 @@ async fn rolling_restart_post(stage: &mut Stage) -> Result<Vec<Row>> {
             "02-non-idempotent.conf",
         ] {
             let url = stage.start_nginx(config).await?;
-            let (row, sents) = replace_under_posts(stage, &url, config, way).await?;
-            tell(stage, &sents);
+            let (row, requests) = replace_under_posts(stage, &url, config, way).await?;
+            tell(stage, &requests);
             rows.push(row);
         }
     }
@@ -89,8 +89,8 @@ async fn server_killed(stage: &mut Stage) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for config in ["02-round-robin.conf", "02-keepalive.conf"] {
         let url = stage.start_nginx(config).await?;
-        let (row, sents) = kill_under_gets(stage, &url, config).await?;
-        tell(stage, &sents);
+        let (row, requests) = kill_under_gets(stage, &url, config).await?;
+        tell(stage, &requests);
         rows.push(row);
     }
     for config in [
@@ -99,8 +99,8 @@ async fn server_killed(stage: &mut Stage) -> Result<Vec<Row>> {
         "02-non-idempotent.conf",
     ] {
         let url = stage.start_nginx(config).await?;
-        let (row, sents) = kill_under_posts(stage, &url, config).await?;
-        tell(stage, &sents);
+        let (row, requests) = kill_under_posts(stage, &url, config).await?;
+        tell(stage, &requests);
         rows.push(row);
     }
     Ok(rows)
@@ -111,8 +111,8 @@ async fn nginx_reload(stage: &mut Stage) -> Result<Vec<Row>> {
     let config = "02-round-robin.conf";
     let url = stage.start_nginx(config).await?;
     let reload = stage.reload_nginx(config, str::to_owned);
-    let (row, sents) = reload_under_gets(&url, config, reload).await?;
-    tell(stage, &sents);
+    let (row, requests) = reload_under_gets(&url, config, reload).await?;
+    tell(stage, &requests);
     Ok(vec![row])
 }
 
@@ -124,8 +124,8 @@ async fn nginx_restart(stage: &mut Stage) -> Result<Vec<Row>> {
         stage.end_nginx().await;
         stage.start_nginx(config).await.map(drop)
     };
-    let (row, sents) = restart_under_gets(&url, config, restart).await?;
-    tell(stage, &sents);
+    let (row, requests) = restart_under_gets(&url, config, restart).await?;
+    tell(stage, &requests);
     Ok(vec![row])
 }
 
@@ -171,7 +171,7 @@ pub async fn replace_under_gets(
     url: &str,
     config: &str,
     way: Way,
-) -> Result<(Row, Sents)> {
+) -> Result<(Row, Requests)> {
     let row = Row::new(format!("GET: all replaced, {}", way.signal()), config);
     under_gets(url, row, replace_all(stage, way, None)).await
 }
@@ -185,11 +185,12 @@ pub async fn replace_under_posts(
     url: &str,
     config: &str,
     way: Way,
-) -> Result<(Row, Sents)> {
+) -> Result<(Row, Requests)> {
     let row = Row::new(format!("POST: all replaced, {}", way.signal()), config);
     let book = book(stage);
-    let (row, sents) = under_posts(url, row, &book, replace_all(stage, way, Some(&book))).await?;
-    Ok((promise(row, config, way), sents))
+    let (row, requests) =
+        under_posts(url, row, &book, replace_all(stage, way, Some(&book))).await?;
+    Ok((promise(row, config, way), requests))
 }
 
 /// What a server may take to end after SIGTERM.
@@ -216,7 +217,11 @@ async fn replace_all(stage: &mut Stage, way: Way, book: Option<&Path>) -> Result
 ///
 /// # Errors
 /// When it does not start.
-pub async fn kill_under_gets(stage: &mut Stage, url: &str, config: &str) -> Result<(Row, Sents)> {
+pub async fn kill_under_gets(
+    stage: &mut Stage,
+    url: &str,
+    config: &str,
+) -> Result<(Row, Requests)> {
     let row = Row::new("GET: one server, kill -9", config);
     under_gets(url, row, kill_one(stage, None)).await
 }
@@ -225,11 +230,15 @@ pub async fn kill_under_gets(stage: &mut Stage, url: &str, config: &str) -> Resu
 ///
 /// # Errors
 /// When it does not start.
-pub async fn kill_under_posts(stage: &mut Stage, url: &str, config: &str) -> Result<(Row, Sents)> {
+pub async fn kill_under_posts(
+    stage: &mut Stage,
+    url: &str,
+    config: &str,
+) -> Result<(Row, Requests)> {
     let row = Row::new("POST: one server, kill -9", config);
     let book = book(stage);
-    let (row, sents) = under_posts(url, row, &book, kill_one(stage, Some(&book))).await?;
-    Ok((promise(row, config, Way::Kill), sents))
+    let (row, requests) = under_posts(url, row, &book, kill_one(stage, Some(&book))).await?;
+    Ok((promise(row, config, Way::Kill), requests))
 }
 
 /// What a config promises of orders when a server goes.
@@ -271,7 +280,7 @@ pub async fn reload_under_gets(
     url: &str,
     config: &str,
     reload: impl Future<Output = Result<()>>,
-) -> Result<(Row, Sents)> {
+) -> Result<(Row, Requests)> {
     under_gets(url, Row::new("GET: nginx reloaded", config), reload).await
 }
 
@@ -283,22 +292,25 @@ pub async fn restart_under_gets(
     url: &str,
     config: &str,
     restart: impl Future<Output = Result<()>>,
-) -> Result<(Row, Sents)> {
+) -> Result<(Row, Requests)> {
     let row = Row::new("GET: nginx stopped and started", config);
-    let (row, sents) = under_gets(url, row, restart).await?;
-    Ok((row.loses_something().within(Duration::from_secs(2)), sents))
+    let (row, requests) = under_gets(url, row, restart).await?;
+    Ok((
+        row.loses_something().within(Duration::from_secs(2)),
+        requests,
+    ))
 }
 
 async fn under_gets(
     url: &str,
     row: Row,
     event: impl Future<Output = Result<()>>,
-) -> Result<(Row, Sents)> {
-    let ((), sents) = Load::get("/").during(url, event).await?;
+) -> Result<(Row, Requests)> {
+    let ((), requests) = Load::get("/").during(url, event).await?;
     let row = row
-        .counted(sents.all.len(), "requests", sents.failed().count())
-        .back_after(sents.trouble());
-    Ok((row, sents))
+        .counted(requests.all.len(), "requests", requests.failed().count())
+        .back_after(requests.trouble());
+    Ok((row, requests))
 }
 
 async fn under_posts(
@@ -306,29 +318,29 @@ async fn under_posts(
     row: Row,
     book: &Path,
     event: impl Future<Output = Result<()>>,
-) -> Result<(Row, Sents)> {
+) -> Result<(Row, Requests)> {
     // A new, empty book: the orders are numbered from 0.
     File::create(book)?;
     let orders = Load::post(|number| format!("/orders/{number}"));
-    let ((), sents) = orders.during(url, event).await?;
+    let ((), requests) = orders.during(url, event).await?;
 
     let executions = executions(book)?;
     let twice = executions.values().filter(|times| **times > 1).count();
     let is_executed = |number| executions.contains_key(&number);
     let row = row
-        .counted(sents.all.len(), "orders", sents.failed().count())
+        .counted(requests.all.len(), "orders", requests.failed().count())
         .twice(twice)
-        .back_after(sents.trouble())
+        .back_after(requests.trouble())
         .and(
             "an order that was answered was executed",
-            sents.answered().all(|sent| is_executed(sent.number)),
+            requests.answered().all(|sent| is_executed(sent.number)),
         );
-    Ok((row, sents))
+    Ok((row, requests))
 }
 
 /// Says why requests failed.
-fn tell(stage: &Stage, sents: &Sents) {
-    for (reason, times) in sents.reasons() {
+fn tell(stage: &Stage, requests: &Requests) {
+    for (reason, times) in requests.reasons() {
         stage.note(format!("{times} × {reason}"));
     }
 }

@@ -333,3 +333,44 @@ impl From<Tungstenite> for Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+        task::JoinHandle,
+    };
+
+    use super::*;
+
+    /// Answers the first request of each connection, and closes it on the second.
+    async fn server_that_closes() -> (String, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let serving = tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = [0; 1024];
+                assert!(stream.read(&mut request).await.unwrap() > 0);
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
+                stream.write_all(answer).await.unwrap();
+                assert!(stream.read(&mut request).await.unwrap() > 0);
+            }
+        });
+        (url, serving)
+    }
+
+    #[tokio::test]
+    async fn a_get_is_sent_again_when_its_idle_connection_is_closed_and_a_post_is_not() {
+        let (url, serving) = server_that_closes().await;
+        let client = Client::new("you", &url);
+        assert_eq!(client.get("/", PATIENCE).await.unwrap().body, "hi");
+        assert_eq!(client.get("/", PATIENCE).await.unwrap().body, "hi");
+        assert_eq!(client.traffic().requests, 3, "the second was sent twice");
+
+        client.post("/", String::new()).await.unwrap_err();
+        assert_eq!(client.traffic().requests, 4, "once");
+        serving.abort();
+    }
+}

@@ -139,9 +139,8 @@ pub async fn open(stage: &mut Stage, scene: &'static Scene) -> Result<()> {
         lesson,
         address,
     );
-    let plain = |stream, _client| stream;
     tokio::select! {
-        () = serve_bounded(listener, plain, app, future::pending(), async {}) => {}
+        () = serve_bounded(listener, app, future::pending()) => {}
         () = director.direct(to_do) => {}
     }
     Ok(())

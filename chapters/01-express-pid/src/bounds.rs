@@ -41,9 +41,14 @@ pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> Connection for C {}
 
-/// Serves `app` within these bounds until `end` is ready. Then nobody is accepted any more,
-/// `drain` runs, and open requests finish.
-pub async fn serve_bounded<C: Connection>(
+/// Serves `app` within these bounds until `end` is ready, then lets open requests finish.
+pub async fn serve_bounded(listener: TcpListener, app: Router, end: impl Future<Output = ()>) {
+    serve_guarded(listener, |stream, _client| stream, app, end, async {}).await;
+}
+
+/// The same; `guard` may put a guard of its own before each connection, and `drain` runs
+/// once nobody is accepted any more.
+pub async fn serve_guarded<C: Connection>(
     listener: TcpListener,
     guard: impl Fn(TcpStream, SocketAddr) -> C,
     app: Router,

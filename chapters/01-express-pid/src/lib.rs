@@ -16,7 +16,7 @@ use std::{
 };
 
 use axum::{Router, routing::get};
-use bounds::{Connection, serve_bounded};
+use bounds::Connection;
 use tokio::{
     net::{TcpListener, TcpStream},
     signal::unix::{Signal, SignalKind, signal},
@@ -84,7 +84,7 @@ pub async fn serve_guarded<C: Connection>(
         asked.first().await;
     };
     tokio::select! {
-        () = serve_bounded(listener, guard, app, end, drain) => {}
+        () = bounds::serve_guarded(listener, guard, app, end, drain) => {}
         () = insisted.second_or_too_late() => {}
     }
     log(format!(

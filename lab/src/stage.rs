@@ -543,10 +543,8 @@ impl Stage {
     }
 
     fn watch_redis(&mut self) {
-        if let Some(redis) = &self.redis
-            && let Some(process) = redis.process()
-        {
-            let watcher = watch(Part::Redis, process, &self.journal, redis.way_back());
+        if let Some((process, way_back)) = self.redis.as_ref().and_then(Redis::process) {
+            let watcher = watch(Part::Redis, process, &self.journal, way_back);
             self.watchers.push((Part::Redis, watcher));
         }
     }

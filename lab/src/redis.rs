@@ -219,7 +219,8 @@ async fn spawn(program: &Path, address: SocketAddr, scratch: &Path) -> Result<Pr
         },
     )?;
     tokio::select! {
-        _ = ready.recv() => Ok(process),
+        // Not `None`: that is the end of what it writes, and so of Redis.
+        Some(()) = ready.recv() => Ok(process),
         status = ended(process.watch_exit()) => {
             let how = status.map(how).unwrap_or_default();
             bail!(

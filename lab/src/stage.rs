@@ -418,8 +418,8 @@ impl Stage {
             .start(site, self.scratch.path(), &self.journal)
             .await?;
         let way_back = format!(
-            "Nobody answers at http://{}, and its workers were ended with it. It comes back\n\
-             with the stage: Ctrl-C, and start that again.",
+            "Nobody answers at http://{} now, and its workers were ended with it.\n\
+             It comes back with the stage: Ctrl-C, and start that again.",
             site.address
         );
         let watcher = watch(Part::Nginx, running.process(), &self.journal, way_back);

@@ -6,9 +6,11 @@
 
 mod harness;
 
-use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt, process::Command};
+use std::{
+    collections::BTreeSet, fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command,
+};
 
-use harness::binary::{Running, all_end, command, family};
+use harness::binary::{Running, all_end, command, family, is_refused};
 use lab::Stage;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -118,15 +120,37 @@ fn without_its_guard_a_part_still_ends_with_its_stage() {
 #[tokio::test]
 async fn a_server_that_is_killed_while_it_starts_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    let program = folder.path().join("dies");
-    fs::write(&program, "#!/bin/sh\nkill -9 $$\n").unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let mut stage = Stage::silent(program).unwrap();
+    let mut stage = Stage::silent(dying(&folder, "")).unwrap();
     let said = stage.start_servers(1, &[]).await.unwrap_err().to_string();
     assert_eq!(
         said,
         "server A ended while it started: it was killed (signal 9); start the chapter again"
     );
+}
+
+/// It says what nginx says of itself, and its config is right.
+#[test]
+fn an_nginx_that_is_killed_while_it_starts_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let nginx = r#"case "$1" in
+-V) echo "nginx version: nginx/1.28.0 with-http_realip_module" >&2; exit ;;
+-t) exit ;;
+esac"#;
+    is_refused(
+        command(CHAPTER)
+            .args(["--check", "--ports", "auto"])
+            .env("NGINX_BIN", dying(&folder, nginx)),
+        1,
+        &["nginx was killed (signal 9) while it started with nginx/02-round-robin.conf"],
+    );
+}
+
+/// A program that kills itself, after what else it does.
+fn dying(folder: &TempDir, first: &str) -> PathBuf {
+    let program = folder.path().join("dies");
+    fs::write(&program, format!("#!/bin/sh\n{first}\nkill -9 $$\n")).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    program
 }
 
 /// `/proc` tells which processes a stage had started, whoever is their parent by now.

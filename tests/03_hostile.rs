@@ -363,7 +363,8 @@ async fn sessions_that_are_opened_and_left_are_forgotten() {
         }
     }
     println!("after each 2,000: {held:?} KiB");
-    assert!(held[1] < held[0] + held[0] / 4, "{held:?}");
+    // Kept, they would be 1.7 times as much.
+    assert!(held[1] < held[0] + held[0] / 2, "{held:?}");
 }
 
 /// A server whose requests have no time limit, and ours: a body that comes byte by byte.

@@ -5,7 +5,7 @@
 
 mod harness;
 
-use std::{net::SocketAddr, process::Command};
+use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, process::Command};
 
 use ch06_full_stack::experiment::User;
 use harness::{
@@ -246,6 +246,27 @@ async fn a_browser_keeps_a_page_of_this_machine_from_reading_another_servers_ans
     assert_eq!(read(&opened).await, "0{\"sid\":");
 }
 
+#[tokio::test]
+async fn the_page_takes_a_token_behind_the_hash_and_shows_a_refusal() {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let (_bench, url) = alone(&[("CHAT_SECRET", "s3cret")]).await;
+    let connection = "document.querySelector('#connection')";
+    let page = browser.page().await;
+    let right = token("s3cret", "alice");
+    page.goto(&format!("{url}/?user=alice#token={right}")).await;
+    page.wait_js(&format!("{connection}.dataset.status === 'connected'"))
+        .await;
+
+    let page = browser.page().await;
+    page.goto(&format!("{url}/?user=bob#token={right}")).await;
+    page.wait_js(&format!(
+        "{connection}.textContent.startsWith('not admitted')"
+    ))
+    .await;
+}
+
 /// Events that the chat knows, with arguments that it does not.
 fn no_events() -> Vec<String> {
     let mut all: Vec<_> = [
@@ -354,6 +375,23 @@ fn a_redis_that_is_killed_is_named_and_so_is_its_way_back() {
     assert_eq!(stage.end(), Some(0));
     again.kill().unwrap();
     again.wait().unwrap();
+}
+
+#[test]
+fn a_redis_that_is_killed_while_it_starts_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("redis-server");
+    fs::write(&program, "#!/bin/sh\nkill -9 $$\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    is_refused(
+        command(CHAPTER)
+            .args(["--check", "--ports", "auto"])
+            .env_remove("REDIS_URL")
+            .env("PATH", format!("{}:{path}", folder.path().display())),
+        1,
+        &["redis-server was killed (signal 9) while it started on port"],
+    );
 }
 
 /// The PID of a stage's child whose command line has `text` in it.

@@ -103,7 +103,8 @@ impl Nginx {
             )?
         };
         tokio::select! {
-            _ = milestones.recv() => {}
+            // Not `None`: that is the end of what it writes, and so of nginx.
+            Some(_) = milestones.recv() => {}
             status = ended(process.watch_exit()) => {
                 let how = status.map(how).unwrap_or_default();
                 bail!("nginx {how} while it started with nginx/{}: start the chapter again", site.config);

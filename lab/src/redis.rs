@@ -159,33 +159,24 @@ impl Redis {
         }
     }
 
-    /// The process to watch, where there is one.
-    pub(crate) fn process(&self) -> Option<&Process> {
-        match &self.source {
-            Source::Program { process, .. } => process.as_ref(),
-            Source::Found | Source::Embedded { .. } => None,
-        }
-    }
-
-    /// What its end means, and what a learner types to bring it back.
-    pub(crate) fn way_back(&self) -> String {
-        let by_hand = match &self.source {
-            Source::Program {
-                program, address, ..
-            } => format!(
-                "{} --bind 127.0.0.1 --port {} --save ''",
-                program.display(),
-                address.port()
-            ),
-            Source::Embedded { address, .. } => {
-                format!("cargo run -p embedded-pubsub -- {}", address.port())
-            }
-            Source::Found => "whatever started it before".to_owned(),
+    /// The process to watch, where there is one; and what its end means, and what a learner
+    /// types to bring it back.
+    pub(crate) fn process(&self) -> Option<(&Process, String)> {
+        let Source::Program {
+            program,
+            address,
+            process: Some(process),
+        } = &self.source
+        else {
+            return None;
         };
-        format!(
+        let way_back = format!(
             "Messages stay on the server that they came to, and what was on its way is lost.\n\
-             It comes back with\n\n  {by_hand}\n\n"
-        )
+             It comes back with\n\n  {} --bind 127.0.0.1 --port {} --save ''\n\n",
+            program.display(),
+            address.port()
+        );
+        Some((process, way_back))
     }
 
     /// Ends it, as a crash would: every connection breaks.
@@ -256,7 +247,8 @@ async fn spawn(
         },
     )?;
     tokio::select! {
-        _ = ready.recv() => Ok(process),
+        // Not `None`: that is the end of what it writes, and so of Redis.
+        Some(()) = ready.recv() => Ok(process),
         status = ended(process.watch_exit()) => {
             let how = status.map(how).unwrap_or_default();
             bail!(

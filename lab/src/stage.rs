@@ -501,8 +501,8 @@ impl Stage {
             .start(site, self.scratch.path(), &self.journal)
             .await?;
         let way_back = format!(
-            "Nobody answers at http://{}, and its workers were ended with it. It comes back\n\
-             with the stage: Ctrl-C, and start that again.",
+            "Nobody answers at http://{} now, and its workers were ended with it.\n\
+             It comes back with the stage: Ctrl-C, and start that again.",
             site.address
         );
         let watcher = watch(Part::Nginx, running.process(), &self.journal, way_back);
@@ -679,10 +679,8 @@ impl Stage {
     }
 
     fn watch_redis(&mut self) {
-        if let Some(redis) = &self.redis
-            && let Some(process) = redis.process()
-        {
-            let watcher = watch(Part::Redis, process, &self.journal, redis.way_back());
+        if let Some((process, way_back)) = self.redis.as_ref().and_then(Redis::process) {
+            let watcher = watch(Part::Redis, process, &self.journal, way_back);
             self.watchers.push((Part::Redis, watcher));
         }
     }

@@ -122,7 +122,7 @@ pub(crate) fn raise_limit(wanted: usize) -> usize {
         usize::try_from(most).unwrap_or(usize::MAX)
     });
     // Tests beside this one, and whoever behaves, need some too.
-    let count = wanted.min(allowed.saturating_sub(allowed / 4));
+    let count = wanted.min(allowed / 3);
     println!("{count} connections of {wanted}: this process may have {allowed} descriptors");
     count
 }

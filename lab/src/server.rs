@@ -1,6 +1,6 @@
-//! The servers: the chapter's own binary again, each with a `PORT`.
+//! The servers: the chapter's own binary again, or another program, each with a `PORT`.
 
-use std::{net::SocketAddr, path::Path};
+use std::{ffi::OsString, net::SocketAddr, path::Path};
 
 use anyhow::{Result, bail};
 use tokio::sync::mpsc;
@@ -10,6 +10,12 @@ use crate::{
     journal::Journal,
     process::{Process, Spec, ended},
 };
+
+/// What a server is started from.
+pub(crate) struct Command {
+    pub(crate) program: OsString,
+    pub(crate) arguments: Vec<OsString>,
+}
 
 /// One server of the stage, running or not.
 pub(crate) struct Server {
@@ -47,12 +53,13 @@ impl Server {
     /// With the server's own last words, if it ends instead.
     pub(crate) async fn start(
         &mut self,
-        binary: &Path,
+        command: &Command,
         roster: &str,
         scratch: &Path,
         journal: &Journal,
     ) -> Result<()> {
-        let mut spec = Spec::new(binary)
+        let mut spec = Spec::new(&command.program)
+            .arguments(&command.arguments)
             .environment("PORT", &self.address.port().to_string())
             .environment("SERVERS", roster);
         for (name, value) in &self.environment {

@@ -32,12 +32,14 @@ use similar::{ChangeTag, TextDiff};
 fn each_config_adds_to_the_one_before_what_its_lesson_is_about() {
     let steps = [
         ("02-round-robin", "02-backup"),
+        ("02-round-robin", "02-keepalive"),
         ("02-round-robin", "03-websocket"),
         ("03-websocket", "04-ip-hash"),
         ("03-websocket", "04-least-conn"),
         ("03-websocket", "04-consistent-hash"),
         ("03-websocket", "04-cookie"),
         ("04-ip-hash", "06-full-stack"),
+        ("06-full-stack", "06-many-sockets"),
     ];
     let page: String = steps
         .iter()

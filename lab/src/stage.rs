@@ -497,9 +497,7 @@ impl Stage {
 
     /// Which nginx it is and where it comes from, once one was started.
     pub fn nginx_origin(&self) -> Option<&str> {
-        self.nginx_found
-            .as_ref()
-            .map(|nginx| nginx.origin.as_str())
+        self.nginx_found.as_ref().map(|nginx| nginx.origin.as_str())
     }
 
     async fn stop_nginx(&mut self) {

@@ -42,13 +42,17 @@ pub(crate) fn draw(report: &Report) -> Result<String> {
             area.fill(&GROUND)?;
             write(format!("load {}", report.measured), (MARGIN, 16), 20.0, INK)?;
             let machine = &report.machine;
-            let place = format!("{}, {} cores", machine.processor, machine.cores);
+            let rounds = report.asked.get("rounds").copied().unwrap_or(1);
+            let place = format!(
+                "{}, {} cores · median of {rounds} rounds",
+                machine.processor, machine.cores
+            );
             write(place, (MARGIN, 42), 12.0, SOFT)?;
             let mut y = TITLE;
             for case in &report.cases {
                 let metric = case.headline;
                 let ratio = case.ratios.get(&metric).map_or(String::new(), |ratio| {
-                    format!("   Rust / Node {} ×", digits(ratio.median))
+                    format!(" · Rust / Node {} ×", digits(ratio.median))
                 });
                 let head = format!("{}: {}{ratio}", case.title, metric.title());
                 write(head, (MARGIN, y), 13.0, INK)?;

@@ -40,7 +40,7 @@ mod worker;
 
 use std::{fs, future::Future, process::ExitCode};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -70,7 +70,12 @@ async fn run(measure: Measure) -> Result<()> {
         () = interrupted()? => bail!("interrupted, so there is nothing to report"),
     };
     anstream::print!("{}", table::render(&report));
-    write(&report, &options)
+    write(&report, &options)?;
+    ensure!(
+        !options.check || report.is_faultless(),
+        "not everything that was sent arrived as it should: the report says what did not"
+    );
+    Ok(())
 }
 
 /// Writes the report to the files that were asked for.

@@ -43,13 +43,21 @@ pub(crate) struct Usage {
 }
 
 /// What the processes of one part used.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct PartUsage {
-    /// How many processes they are.
-    pub(crate) processes: usize,
-    /// CPU seconds.
+    /// CPU seconds of all.
     pub(crate) cpu_seconds: f64,
-    /// Resident memory at the end, in bytes.
+    /// Resident memory of all at the end, in bytes.
+    pub(crate) rss_bytes: u64,
+    /// Each of them.
+    pub(crate) processes: Vec<ProcessUsage>,
+}
+
+/// What one process used.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct ProcessUsage {
+    pub(crate) pid: u32,
+    pub(crate) cpu_seconds: f64,
     pub(crate) rss_bytes: u64,
 }
 
@@ -82,25 +90,20 @@ impl Meter {
     pub(crate) fn stop(&self) -> Usage {
         let seconds = self.begun.elapsed().as_secs_f64();
         let used = |pid: &u32| {
-            let before = self.cpu.get(pid)?;
-            Some(processes::cpu_seconds(*pid)? - before)
+            Some(ProcessUsage {
+                pid: *pid,
+                cpu_seconds: processes::cpu_seconds(*pid)? - self.cpu.get(pid)?,
+                rss_bytes: processes::rss(*pid)?,
+            })
         };
-        let busiest_worker = self.parts[&Part::Load]
-            .iter()
-            .filter_map(used)
-            .fold(0.0, f64::max)
-            / seconds;
         let mut parts = BTreeMap::new();
         for (part, pids) in &self.parts {
-            let usage = PartUsage {
-                processes: pids.len(),
-                cpu_seconds: pids.iter().filter_map(used).sum(),
-                rss_bytes: pids.iter().filter_map(|pid| processes::rss(*pid)).sum(),
-            };
-            if usage.rss_bytes > 0 {
-                parts.insert(*part, usage);
+            let processes: Vec<_> = pids.iter().filter_map(used).collect();
+            if !processes.is_empty() {
+                parts.insert(*part, PartUsage::of(processes));
             }
         }
+        let busiest_worker = parts.get(&Part::Load).map_or(0.0, PartUsage::busiest) / seconds;
         let cores: Vec<_> = processes::cores()
             .iter()
             .zip(&self.cores)
@@ -116,6 +119,22 @@ impl Meter {
             busiest_worker,
             others: (all - own).max(0.0),
         }
+    }
+}
+
+impl PartUsage {
+    fn of(processes: Vec<ProcessUsage>) -> Self {
+        Self {
+            cpu_seconds: processes.iter().map(|process| process.cpu_seconds).sum(),
+            rss_bytes: processes.iter().map(|process| process.rss_bytes).sum(),
+            processes,
+        }
+    }
+
+    /// CPU seconds of the process that used most.
+    fn busiest(&self) -> f64 {
+        let used = self.processes.iter().map(|process| process.cpu_seconds);
+        used.fold(0.0, f64::max)
     }
 }
 

@@ -60,6 +60,9 @@ pub(crate) struct Options {
     /// [default: http as many as there can be, polling 400].
     #[arg(long, value_parser = value_parser!(u32).range(1..=200_000))]
     pub(crate) rate: Option<u32>,
+    /// Exits 1 if anything was lost, duplicated, out of order, refused, or failed.
+    #[arg(long)]
+    pub(crate) check: bool,
     /// Writes the report here, all rounds in it.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,

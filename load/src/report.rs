@@ -152,6 +152,12 @@ impl Rounds {
 }
 
 impl Report {
+    /// Whether something was sent in each case, and nothing went wrong.
+    pub(crate) fn is_faultless(&self) -> bool {
+        let mut stacks = self.cases.iter().flat_map(|case| case.stacks.values());
+        stacks.all(|rounds| rounds.counts.sent > 0 && rounds.counts.wrong().is_empty())
+    }
+
     /// Says where the figures are not the stacks' own.
     pub(crate) fn judge(&mut self) {
         let mut disturbed = Vec::new();
@@ -252,6 +258,7 @@ mod tests {
             cases: vec![case],
             warnings: Vec::new(),
         };
+        assert!(report.is_faultless());
         report.judge();
         let said = |words: &str| {
             report

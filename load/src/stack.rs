@@ -1,13 +1,14 @@
 //! The two stacks, and a stage with one of them on it.
 
-use std::{fmt, net::SocketAddr};
+use std::{fmt, net::SocketAddr, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use lab::Stage;
 use serde::Serialize;
+use tokio::time::{sleep, timeout};
 
-use crate::{binaries::Binaries, peer};
+use crate::{binaries::Binaries, peer, processes};
 
 /// Which stack's servers stand behind nginx.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -84,7 +85,36 @@ pub(crate) async fn running(
 pub(crate) async fn start_nginx(stage: &mut Stage, config: &str) -> Result<SocketAddr> {
     let site = stage.nginx_site(config, without_access_log)?;
     stage.run_nginx(&site).await?;
+    if let Some(pid) = stage.nginx_pid() {
+        let workers = workers_of(&lab::nginx_config(config)?);
+        await_workers(pid, workers).await?;
+    }
     Ok(site.address)
+}
+
+/// nginx takes connections before all of its workers are there, and each is measured.
+async fn await_workers(nginx: u32, workers: usize) -> Result<()> {
+    // Elsewhere nothing is measured of them.
+    if !cfg!(target_os = "linux") {
+        return Ok(());
+    }
+    let looking = async {
+        while processes::family(nginx).len() <= workers {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), looking)
+        .await
+        .context("nginx has not started all of its workers")
+}
+
+/// `worker_processes 4;`
+fn workers_of(config: &str) -> usize {
+    let mut values = config
+        .lines()
+        .filter_map(|line| line.strip_prefix("worker_processes "));
+    let value = values.next().and_then(|value| value.strip_suffix(';'));
+    value.and_then(|value| value.parse().ok()).unwrap_or(1)
 }
 
 fn without_access_log(config: &str) -> String {
@@ -97,7 +127,7 @@ fn without_access_log(config: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::without_access_log;
+    use super::{without_access_log, workers_of};
 
     #[test]
     fn every_config_that_is_measured_can_be_had_without_its_log() {
@@ -111,6 +141,14 @@ mod tests {
             let quiet = without_access_log(&config);
             assert_eq!(quiet.replace("        access_log off;\n", ""), config);
             assert_ne!(quiet, config, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_workers_are_as_many_as_the_config_says() {
+        for (name, workers) in [("02-round-robin", 1), ("06-many-sockets", 4)] {
+            let config = lab::nginx_config(&format!("{name}.conf")).unwrap();
+            assert_eq!(workers_of(&config), workers, "{name}");
         }
     }
 }

@@ -26,6 +26,21 @@ pub(crate) struct Counts {
     pub(crate) failed: u64,
 }
 
+impl Counts {
+    /// What went wrong, in words, and how often; nothing if all went well.
+    pub(crate) fn wrong(&self) -> Vec<(&'static str, u64)> {
+        let mut wrong = vec![
+            ("lost", self.lost),
+            ("duplicated", self.duplicated),
+            ("out of order", self.reordered),
+            ("refused", self.refused),
+            ("failed", self.failed),
+        ];
+        wrong.retain(|(_, count)| *count > 0);
+        wrong
+    }
+}
+
 impl AddAssign for Counts {
     fn add_assign(&mut self, other: Self) {
         self.sent += other.sent;

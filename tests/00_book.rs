@@ -277,7 +277,14 @@ fn every_command_names_a_package_and_a_binary_that_exist() {
         .map(|page| (page.path, page.text))
         .chain(configs())
         .collect();
-    for folder in ["chapters", "lab", "load", "embedded", "observatory", "pages"] {
+    for folder in [
+        "chapters",
+        "lab",
+        "load",
+        "embedded",
+        "observatory",
+        "pages",
+    ] {
         said.extend(sources(&root().join(folder)));
     }
     let mut wrong = Wrong::default();

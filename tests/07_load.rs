@@ -5,13 +5,21 @@
 #[allow(dead_code)]
 #[path = "harness/binary.rs"]
 mod binary;
+#[allow(dead_code)]
+#[path = "harness/node.rs"]
+mod node;
 
-use std::{fs, os::unix::fs::symlink, path::Path, process::Command, sync::Once};
+use std::{fs, os::unix::fs::symlink, path::Path, process::Command, sync::Once, time::Duration};
 
 use binary::{command, is_refused, run};
-use serde_json::Value;
+use lab::{Client, Socket, Stage, Transport};
+use node::untested;
+use serde_json::{Value, json};
 
 const LOAD: &str = env!("CARGO_BIN_EXE_load");
+
+/// The article's stack in Node.
+const PEER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/node");
 
 /// What went wrong, by the names that the report has for it.
 const WRONG: [&str; 5] = ["lost", "duplicated", "reordered", "refused", "failed"];
@@ -122,6 +130,103 @@ fn a_server_starts_and_answers() {
     assert_eq!(number(&three["counts"]["delivered"]), 3);
 }
 
+/// What is measured beside the chapters does the same as they.
+#[tokio::test]
+async fn the_peer_in_node_answers_as_the_chapters_do() {
+    if Command::new("node").arg("--version").output().is_err() {
+        return untested("beside the stack in Node", "Node.js is not installed");
+    }
+    // npm fetches its packages.
+    measure_with("node", &["start"]);
+    let rust = Stage::silent(Path::new(LOAD).with_file_name("ch06-full-stack")).unwrap();
+    let mut node = Stage::silent(LOAD).unwrap();
+    node.serve_with("node", &[Path::new(PEER).join("server.js").as_ref()]);
+    let [rust, node] = [chat_on(rust).await.unwrap(), chat_on(node).await.unwrap()];
+    assert_eq!(rust, node);
+    assert!(rust[0].contains("hi, bob") && rust[2] == "true", "{rust:?}");
+
+    let rust = Stage::silent(Path::new(LOAD).with_file_name("ch02-nginx-rr")).unwrap();
+    let mut node = Stage::silent(LOAD).unwrap();
+    node.serve_with("node", &[Path::new(PEER).join("pid.js").as_ref()]);
+    for mut stage in [rust, node] {
+        stage.start_servers(1, &[]).await.unwrap();
+        let client = Client::new("you", &stage.server_url('A').unwrap());
+        let answer = client.get_once("/").await.unwrap();
+        let pid = stage.server_pid('A').unwrap();
+        assert_eq!(
+            (answer.status, answer.body),
+            (200, format!("Hi, PID: {pid}"))
+        );
+    }
+}
+
+/// What Bob on another server hears of Alice, and Alice of her server.
+async fn chat_on(mut stage: Stage) -> lab::Result<Vec<String>> {
+    let redis = stage.start_redis().await?;
+    stage.start_servers(2, &[("REDIS_URL", &redis)]).await?;
+    let [a, b] = [stage.server_url('A')?, stage.server_url('B')?];
+    let enter = async |name: &str, url: &str| {
+        let auth = json!({ "user": name });
+        let client = Client::new(name, url);
+        let socket = Socket::connect(&client, Transport::WebSocket, Some(&auth));
+        socket.await
+    };
+    let (alice, mut bob) = (enter("alice", &a).await?, enter("bob", &b).await?);
+    let mut seen = Vec::new();
+    for (event, argument) in [
+        ("say", json!({ "to": "bob", "text": "hi, bob" })),
+        ("shout", json!("hi, all")),
+    ] {
+        let acknowledged = alice.ask(event, &argument).await?;
+        let heard = bob.hear("message", Duration::from_secs(5)).await;
+        seen.push(format!("{acknowledged} {heard:?}"));
+    }
+    let pid = stage.server_pid('A');
+    let server = alice.ask("server", &json!(null)).await?;
+    seen.push((server["pid"] == json!(pid)).to_string());
+    // Who does not say who it is, is sent away, and hears nothing.
+    let nobody = Client::new("nobody", &b);
+    if let Ok(mut nobody) = Socket::connect(&nobody, Transport::WebSocket, None).await {
+        alice.ask("shout", &json!("are you there?")).await?;
+        let heard = nobody.hear("message", Duration::from_millis(500)).await;
+        seen.push(format!("{heard:?}"));
+    }
+    stage.stop().await;
+    Ok(seen)
+}
+
+#[test]
+fn both_stacks_are_measured_in_one_run_and_compared() {
+    if Command::new("node").arg("--version").output().is_err() {
+        return untested("beside the stack in Node", "Node.js is not installed");
+    }
+    let report = measure_with(
+        "both",
+        &[
+            "polling",
+            "--clients",
+            "6",
+            "--seconds",
+            "1",
+            "--rate",
+            "30",
+        ],
+    );
+    let case = case_of(&report, "polling");
+    for stack in ["rust", "node"] {
+        let counts = &case["stacks"][stack]["counts"];
+        assert_eq!(counts["sent"], counts["delivered"], "{stack}");
+        nothing_is_wrong(stack, counts);
+    }
+    let p99 = |stack: &str| {
+        case["stacks"][stack]["figures"]["p99_ms"]["median"]
+            .as_f64()
+            .unwrap()
+    };
+    let ratio = case["ratios"]["p99_ms"]["median"].as_f64().unwrap();
+    assert!((ratio - p99("rust") / p99("node")).abs() < 1e-9, "{case}");
+}
+
 #[test]
 fn the_chart_is_a_picture_of_the_same_report() {
     let folder = tempfile::tempdir().unwrap();
@@ -179,10 +284,14 @@ fn what_is_beyond_the_limits_is_refused() {
 
 /// One round with the Rust stack; its report.
 fn measure(arguments: &[&str]) -> Value {
+    measure_with("rust", arguments)
+}
+
+fn measure_with(stack: &str, arguments: &[&str]) -> Value {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("report.json");
     let mut load = load(arguments);
-    load.args(["--stack", "rust", "--rounds", "1", "--json"])
+    load.args(["--stack", stack, "--rounds", "1", "--json"])
         .arg(&file);
     let outcome = run(&mut load);
     assert_eq!(outcome.code, Some(0), "{outcome:?}");

@@ -41,8 +41,9 @@ io.on("connection", (socket) => {
     socket.broadcast.emit("message", { from: user, to: "all", text });
     acknowledge?.(true);
   });
-  socket.on("server", (acknowledge) => {
-    acknowledge?.({ pid: process.pid, port: server.address().port });
+  // Whatever it comes with, the acknowledgement is last.
+  socket.on("server", (...sent) => {
+    sent.at(-1)?.({ pid: process.pid, port: server.address().port });
   });
 });
 

@@ -99,6 +99,11 @@ impl Bench {
         Duration::from_secs(self.options.seconds.into())
     }
 
+    /// Time before that in which nothing is counted.
+    pub(crate) fn warm_up(&self) -> Duration {
+        self.duration().min(Duration::from_secs(1))
+    }
+
     /// Notes which nginx and Redis a stage has.
     pub(crate) fn saw(&self, stage: &Stage) {
         let mut programs = self.programs.borrow_mut();

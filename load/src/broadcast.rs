@@ -1,6 +1,6 @@
 //! `load broadcast`: what is said to everybody, or to a room.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use anyhow::Result;
 use indicatif::ProgressBar;
@@ -59,13 +59,16 @@ pub(crate) fn cases() -> Vec<Case> {
 pub(crate) async fn round(bench: &Bench, stack: Stack) -> Result<Vec<Sample>> {
     let mut stage = running(stack, Server::Chat, 3, &bench.binaries).await?;
     let servers = stage.server_addresses();
+    // Not counted: Node compiles what is hot.
+    messages(bench, &stage, servers.clone(), false, bench.warm_up()).await?;
+    let duration = bench.duration();
     let mut samples = vec![
-        messages(bench, &stage, servers[..1].to_vec(), false).await?,
-        messages(bench, &stage, servers, false).await?,
+        messages(bench, &stage, servers[..1].to_vec(), false, duration).await?,
+        messages(bench, &stage, servers, false, duration).await?,
     ];
     let nginx = start_nginx(&mut stage, "06-many-sockets.conf").await?;
     for to_room in [false, true] {
-        samples.push(messages(bench, &stage, vec![nginx], to_room).await?);
+        samples.push(messages(bench, &stage, vec![nginx], to_room, duration).await?);
     }
     bench.saw(&stage);
     stage.stop().await;
@@ -77,13 +80,14 @@ async fn messages(
     stage: &Stage,
     targets: Vec<SocketAddr>,
     to_room: bool,
+    duration: Duration,
 ) -> Result<Sample> {
     let clients = bench.clients(CLIENTS);
     let mut crew = gather(targets, clients, |worker| Then::Broadcast {
         sender: worker,
         to_room,
         window: WINDOW,
-        duration: bench.duration(),
+        duration,
     })
     .await?;
     let opened = open(bench, &mut crew, clients).await?;

@@ -80,7 +80,7 @@ async fn requests(bench: &Bench, stage: &Stage, targets: Vec<SocketAddr>) -> Res
             targets: targets.clone(),
             first: share.start,
             clients: share.end - share.start,
-            warm_up: bench.duration().min(Duration::from_secs(1)),
+            warm_up: bench.warm_up(),
             duration: bench.duration(),
             pace,
         })

@@ -9,11 +9,21 @@ mod binary;
 #[path = "harness/node.rs"]
 mod node;
 
-use std::{fs, os::unix::fs::symlink, path::Path, process::Command, sync::Once, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::symlink,
+    path::Path,
+    process::Command,
+    sync::Once,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
-use binary::{command, is_refused, run};
+use binary::{Running, all_end, command, family, is_refused, run};
 use lab::{Client, Socket, Stage, Transport};
 use node::untested;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 const LOAD: &str = env!("CARGO_BIN_EXE_load");
@@ -269,6 +279,41 @@ fn without_node_the_report_says_so() {
     let report = read(Path::new(file));
     let stacks = case_of(&report, "one")["stacks"].as_object().unwrap();
     assert_eq!(stacks.keys().collect::<Vec<_>>(), ["rust"]);
+}
+
+#[test]
+fn whatever_ends_it_ends_all_that_it_started() {
+    for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
+        let running = Running::start(&mut load(&[
+            "sockets",
+            "--stack",
+            "rust",
+            "--clients",
+            "40",
+            "--seconds",
+            "60",
+        ]));
+        // Three servers, nginx with four workers, Redis or not, at least one worker of
+        // its own; guards beside them.
+        let family = await_family(running.pid(), 10);
+        running.signal(signal);
+        let code = running.end();
+        all_end(&family);
+        assert_eq!(code, (signal != Signal::KILL).then_some(1));
+    }
+}
+
+/// All that descend from a process, once they are so many.
+fn await_family(ancestor: u32, least: usize) -> BTreeSet<u32> {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(60) {
+        let family = family(ancestor);
+        if family.len() >= least {
+            return family;
+        }
+        sleep(Duration::from_millis(50));
+    }
+    panic!("it has not started all that it measures")
 }
 
 #[test]

@@ -9,7 +9,7 @@
 //! cargo run --release -p load -- start        start, idle memory, size
 //! ```
 //!
-//! A measurement is a [`bench`]: rounds in which both stacks take turns on a stage. The
+//! A measurement is a [`mod@bench`]: rounds in which both stacks take turns on a stage. The
 //! load comes from a [`crew`] of [`worker`]s, a [`meter`] says what it costs, and a
 //! [`report`] is shown as a [`table`], as JSON, and as a [`chart`].
 

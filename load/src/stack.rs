@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn the_workers_are_as_many_as_the_config_says() {
-        for (name, workers) in [("02-round-robin", 1), ("06-many-sockets", 4)] {
+        for (name, workers) in [("02-round-robin", 1), ("06-many-sockets", 8)] {
             let config = lab::nginx_config(&format!("{name}.conf")).unwrap();
             assert_eq!(workers_of(&config), workers, "{name}");
         }

@@ -4,12 +4,13 @@ use std::{cell::RefCell, collections::BTreeMap, env, time::Duration};
 
 use anyhow::Result;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use lab::Stage;
+use lab::{Event, Stage, event::Part};
 
 use crate::{
     binaries::Binaries,
     broadcast, http,
     machine::Machine,
+    metric::grouped,
     options::{Measure, Options},
     peer, polling,
     report::{Case, Report, Sample},
@@ -24,6 +25,7 @@ pub(crate) struct Bench {
     pub(crate) binaries: Binaries,
     bars: MultiProgress,
     programs: RefCell<BTreeMap<&'static str, String>>,
+    complaints: RefCell<Vec<String>>,
 }
 
 /// Measures, and reports what was found.
@@ -32,6 +34,7 @@ pub(crate) async fn run(measure: &Measure, options: Options) -> Result<Report> {
         binaries: Binaries::find().await?,
         bars: MultiProgress::new(),
         programs: RefCell::default(),
+        complaints: RefCell::default(),
         options,
     };
     let mut warnings = Vec::new();
@@ -63,6 +66,13 @@ pub(crate) async fn run(measure: &Measure, options: Options) -> Result<Report> {
         cases,
         warnings,
     };
+    let complaints = bench.complaints.take();
+    if let Some(first) = complaints.first() {
+        report.warnings.push(format!(
+            "nginx complained {} times; first: {first}",
+            grouped(complaints.len() as f64)
+        ));
+    }
     report.judge();
     Ok(report)
 }
@@ -104,8 +114,17 @@ impl Bench {
         self.duration().min(Duration::from_secs(1))
     }
 
-    /// Notes which nginx and Redis a stage has.
+    /// Notes which nginx and Redis a stage has, and what nginx complained about.
     pub(crate) fn saw(&self, stage: &Stage) {
+        let seen = stage.observer().so_far();
+        let complaints = seen.iter().filter_map(|seen| match &seen.event {
+            Event::Said {
+                part: Part::Nginx,
+                line,
+            } => Some(complaint(line)),
+            _ => None,
+        });
+        self.complaints.borrow_mut().extend(complaints);
         let mut programs = self.programs.borrow_mut();
         if let Some(origin) = stage.nginx_origin() {
             programs.insert("nginx", origin.to_owned());
@@ -122,6 +141,17 @@ impl Bench {
         bar.set_style(style.expect("a template"));
         bar.tick();
         bar
+    }
+}
+
+/// What nginx's error log says, less when, who wrote it, and for whom.
+fn complaint(line: &str) -> String {
+    let said = line.split_once("#").map_or(line, |(_, rest)| rest);
+    let said = said.split_once(": ").map_or(said, |(_, said)| said);
+    let said = said.split(", client: ").next().unwrap_or(said);
+    match said.strip_prefix('*').and_then(|said| said.split_once(' ')) {
+        Some((_connection, said)) => said.to_owned(),
+        None => said.to_owned(),
     }
 }
 
@@ -194,6 +224,29 @@ impl Measure {
             Self::Storm(_) => storm::round(bench, stack).await,
             Self::Start(_) => start::round(bench, stack).await,
             Self::Worker => Ok(Vec::new()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::complaint;
+
+    #[test]
+    fn a_complaint_is_what_nginx_says_and_not_when_or_for_whom() {
+        for (line, said) in [
+            (
+                "2026/11/24 14:58:00 [crit] 7#7: *57 connect() to 127.0.0.1:8000 failed (99: Cannot \
+                 assign requested address) while connecting to upstream, client: 127.0.9.1, server: ",
+                "connect() to 127.0.0.1:8000 failed (99: Cannot assign requested address) while \
+                 connecting to upstream",
+            ),
+            (
+                "2026/11/24 14:58:00 [alert] 7#7: 1024 worker_connections are not enough",
+                "1024 worker_connections are not enough",
+            ),
+        ] {
+            assert_eq!(complaint(line), said);
         }
     }
 }

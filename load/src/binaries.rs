@@ -40,7 +40,7 @@ impl Binaries {
     }
 }
 
-/// Builds them into the folder of this program, with its profile.
+/// Builds them into the folder of this program, with its profile. Cargo says how far it is.
 async fn build(cargo: &Path, folder: &Path) -> Result<()> {
     let target = folder
         .parent()
@@ -51,7 +51,7 @@ async fn build(cargo: &Path, folder: &Path) -> Result<()> {
         None => "release",
     };
     let built = Command::new(cargo)
-        .args(["build", "--quiet", "--bins", "--profile", profile])
+        .args(["build", "--bins", "--profile", profile])
         .args(PACKAGES.map(|name| format!("--package={name}")))
         .arg("--target-dir")
         .arg(target)

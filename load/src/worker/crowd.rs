@@ -245,7 +245,7 @@ impl Crowd {
                 Some(speaker) => speaker.say().await.is_ok(),
                 None => false,
             };
-            said.counts.sent = 1;
+            said.counts.sent = was_said.into();
             said.counts.failed = (!was_said).into();
         }
         tell(&said);

@@ -146,7 +146,7 @@ impl Bench {
 
 /// What nginx's error log says, less when, who wrote it, and for whom.
 fn complaint(line: &str) -> String {
-    let said = line.split_once("#").map_or(line, |(_, rest)| rest);
+    let said = line.split_once('#').map_or(line, |(_, rest)| rest);
     let said = said.split_once(": ").map_or(said, |(_, said)| said);
     let said = said.split(", client: ").next().unwrap_or(said);
     match said.strip_prefix('*').and_then(|said| said.split_once(' ')) {

@@ -32,7 +32,7 @@ pub(crate) fn cases() -> Vec<Case> {
             "held",
             "then held, and told one thing",
             Metric::ServersBytesPerSocket,
-            ["message to all", "deliveries"],
+            ["sent to all", "deliveries"],
         ),
     ]
 }

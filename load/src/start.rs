@@ -22,13 +22,13 @@ pub(crate) fn cases() -> Vec<Case> {
             "one",
             "one server, from nothing to its first answer",
             Metric::StartMs,
-            ["start", "answer"],
+            ["started", "answered"],
         ),
         Case::new(
             "three",
             "three servers, idle",
             Metric::ServersRssBytes,
-            ["starts", "answers"],
+            ["started", "answered"],
         ),
     ]
 }

@@ -43,6 +43,7 @@ fn each_config_adds_to_the_one_before_what_its_lesson_is_about() {
         ("04-ip-hash", "06-full-stack"),
         ("06-full-stack", "06-max-fails-0"),
         ("06-full-stack", "06-shutdown-timeout"),
+        ("06-full-stack", "06-many-sockets"),
     ];
     let page: String = steps
         .iter()
@@ -280,7 +281,14 @@ fn every_command_names_a_package_and_a_binary_that_exist() {
         .map(|page| (page.path, page.text))
         .chain(configs())
         .collect();
-    for folder in ["chapters", "lab", "embedded", "observatory", "pages"] {
+    for folder in [
+        "chapters",
+        "lab",
+        "load",
+        "embedded",
+        "observatory",
+        "pages",
+    ] {
         said.extend(sources(&root().join(folder)));
     }
     let mut wrong = Wrong::default();
@@ -319,7 +327,11 @@ fn can_be_started(runs: bool, name: &str, binary: Option<&str>) -> bool {
 }
 
 /// Variables that are others' to read.
-const READ_ELSEWHERE: [(&str, &str); 2] = [("NO_COLOR", "anstream"), ("INSTA_UPDATE", "insta")];
+const READ_ELSEWHERE: [(&str, &str); 3] = [
+    ("NO_COLOR", "anstream"),
+    ("INSTA_UPDATE", "insta"),
+    ("NODE_ENV", "Node's packages"),
+];
 
 #[test]
 fn every_environment_variable_is_one_that_the_code_reads() {
@@ -377,7 +389,10 @@ fn the_ledger_has_each_of_the_articles_claims_once() {
 fn a_claim_is_run_and_proven_or_said_to_be_not_yet() {
     let mut wrong = Wrong::default();
     for row in ledger() {
-        let is_there = row.text.contains("cargo run -p ") && !row.tests.is_empty();
+        let is_run = ["cargo run -p ", "cargo run --release -p "]
+            .iter()
+            .any(|command| row.text.contains(command));
+        let is_there = is_run && !row.tests.is_empty();
         wrong.unless(is_there || row.text.contains("not yet"), || {
             format!(
                 "claim {} has neither command and test nor \"not yet\"",
@@ -552,12 +567,12 @@ fn chapters() -> impl Iterator<Item = String> {
     names(&root().join("chapters")).into_iter()
 }
 
-/// The book's own README and each chapter's.
+/// The book's own README, the load generator's, and each chapter's.
 fn readmes() -> impl Iterator<Item = Page> {
-    let own = Page::read(&root(), "README.md");
+    let own = ["README.md", "load/README.md"].map(|path| Page::read(&root(), path));
     let chapters =
         chapters().map(|folder| Page::read(&root(), &format!("chapters/{folder}/README.md")));
-    std::iter::once(own).chain(chapters)
+    own.into_iter().chain(chapters)
 }
 
 /// The READMEs and the ledger.

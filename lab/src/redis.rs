@@ -166,6 +166,7 @@ impl Redis {
             program,
             address,
             process: Some(process),
+            ..
         } = &self.source
         else {
             return None;

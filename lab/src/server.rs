@@ -1,6 +1,6 @@
-//! The servers: the chapter's own binary again, each with a `PORT`.
+//! The servers: the chapter's own binary again, or another program, each with a `PORT`.
 
-use std::{net::SocketAddr, path::Path};
+use std::{ffi::OsString, net::SocketAddr, path::Path};
 
 use anyhow::{Result, bail};
 use tokio::sync::mpsc;
@@ -10,6 +10,25 @@ use crate::{
     journal::Journal,
     process::{Process, Spec, ended, how},
 };
+
+/// What a server is started from.
+pub(crate) struct Command {
+    pub(crate) program: OsString,
+    pub(crate) arguments: Vec<OsString>,
+}
+
+impl Command {
+    /// What a learner types for it.
+    fn typed(&self) -> String {
+        if self.arguments.is_empty() {
+            let package = Path::new(&self.program).file_name().unwrap_or_default();
+            return format!("cargo run -p {}", package.to_string_lossy());
+        }
+        let words = std::iter::once(&self.program).chain(&self.arguments);
+        let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+        words.join(" ")
+    }
+}
 
 /// One server of the stage, running or not.
 pub(crate) struct Server {
@@ -47,12 +66,13 @@ impl Server {
     /// With the server's own last words, if it ends instead.
     pub(crate) async fn start(
         &mut self,
-        binary: &Path,
+        command: &Command,
         roster: &str,
         scratch: &Path,
         journal: &Journal,
     ) -> Result<()> {
-        let mut spec = Spec::new(binary)
+        let mut spec = Spec::new(&command.program)
+            .arguments(&command.arguments)
             .environment("PORT", &self.address.port().to_string())
             .environment("SERVERS", roster);
         for (name, value) in &self.environment {
@@ -97,18 +117,18 @@ impl Server {
     }
 
     /// What its end means, and what a learner types to bring it back.
-    pub(crate) fn way_back(&self, binary: &Path) -> String {
+    pub(crate) fn way_back(&self, command: &Command) -> String {
         let environment: String = self
             .environment
             .iter()
             .map(|(name, value)| format!("{name}={value} "))
             .collect();
-        let package = binary.file_name().unwrap_or_default().to_string_lossy();
+        let typed = command.typed();
         let port = self.address.port();
         format!(
             "Nobody answers on port {port}, and what {} kept in its memory is gone: sessions,\n\
              messages on their way. It comes back with\n\n  \
-             {environment}PORT={port} cargo run -p {package}\n\n",
+             {environment}PORT={port} {typed}\n\n",
             self.letter
         )
     }

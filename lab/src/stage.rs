@@ -1,11 +1,13 @@
 //! The stage: all parts of a chapter, started, watched and stopped together.
 
 use std::{
+    ffi::{OsStr, OsString},
     fs,
     net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::ExitStatus,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -23,7 +25,7 @@ use crate::{
     process::{Process, Spec, ended, how, memory_of},
     redis::{Keeps, Redis},
     rewrite::Swap,
-    server::Server,
+    server::{Command, Server},
 };
 
 /// The article's port of the first server; the others follow.
@@ -40,6 +42,8 @@ pub(crate) const PROGRAM: &str = "LAB_PROGRAM";
 pub struct Stage {
     /// The chapter's binary, whose copies are servers and other programs.
     binary: PathBuf,
+    /// What servers are started from: that binary, unless the stage was told otherwise.
+    server_command: Arc<Command>,
     title: &'static str,
     journal: Journal,
     ports: Ports,
@@ -68,8 +72,13 @@ impl Stage {
             .context("no temporary folder can be made")?;
         // Started by root, nginx lets its workers be `nobody`, who must get in too.
         fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755))?;
+        let server_command = Command {
+            program: binary.clone().into_os_string(),
+            arguments: Vec::new(),
+        };
         Ok(Self {
             binary,
+            server_command: Arc::new(server_command),
             title,
             journal,
             ports,
@@ -84,7 +93,7 @@ impl Stage {
         })
     }
 
-    /// A stage for tests: it takes free ports, shows nothing, and starts copies of `binary`.
+    /// A stage for tests and measurements: it takes free ports, shows nothing, and starts copies of `binary`.
     ///
     /// # Errors
     /// When there are no free ports, or no temporary folder can be made.
@@ -210,6 +219,17 @@ impl Stage {
 
 /// Servers.
 impl Stage {
+    /// From now on, servers are this program instead of copies of the chapter's binary.
+    ///
+    /// It must do as they do: listen on the `PORT` of 127.0.0.1 that the environment
+    /// names, then write a line with `running on <PORT> port`, and end on SIGTERM.
+    pub fn serve_with(&mut self, program: impl AsRef<OsStr>, arguments: &[&OsStr]) {
+        self.server_command = Arc::new(Command {
+            program: program.as_ref().to_owned(),
+            arguments: arguments.iter().copied().map(OsString::from).collect(),
+        });
+    }
+
     /// Starts servers until there are `count`: A on 8000, B on 8001, and so on.
     ///
     /// `environment` is set for each of them, beside `PORT`.
@@ -242,10 +262,10 @@ impl Stage {
     /// When its port is in use by now, or it ends while it starts.
     pub async fn start_server(&mut self, letter: char) -> Result<()> {
         let (scratch, journal) = (self.scratch.path().to_owned(), self.journal.clone());
-        let (binary, roster) = (self.binary.clone(), self.roster());
+        let (command, roster) = (Arc::clone(&self.server_command), self.roster());
         let server = self.server_mut(letter)?;
-        server.start(&binary, &roster, &scratch, &journal).await?;
-        let way_back = server.way_back(&binary);
+        server.start(&command, &roster, &scratch, &journal).await?;
+        let way_back = server.way_back(&command);
         let process = server.process.as_ref().context("the server just started")?;
         let watcher = watch(Part::Server(letter), process, &journal, way_back);
         self.watchers.push((Part::Server(letter), watcher));
@@ -572,6 +592,17 @@ impl Stage {
             .flatten()
     }
 
+    /// Its first process, whose children do the work, while it runs.
+    pub fn nginx_pid(&self) -> Option<u32> {
+        let (nginx, _) = self.nginx.as_ref()?;
+        Some(nginx.process().pid())
+    }
+
+    /// Which nginx it is and where it comes from, once one was started.
+    pub fn nginx_origin(&self) -> Option<&str> {
+        self.nginx_found.as_ref().map(|nginx| nginx.origin.as_str())
+    }
+
     async fn stop_nginx(&mut self) {
         if let Some((nginx, watcher)) = self.nginx.take() {
             watcher.abort();
@@ -616,6 +647,11 @@ impl Stage {
     /// Where Redis is, if the chapter has one.
     pub fn redis_url(&self) -> Option<String> {
         self.redis.as_ref().map(|redis| redis.url.clone())
+    }
+
+    /// The process of the stage's own Redis, where it has one of its own.
+    pub fn redis_pid(&self) -> Option<u32> {
+        self.redis.as_ref().and_then(Redis::pid)
     }
 
     /// Which Redis it is, and whether it runs; somebody else's is taken to run.
@@ -725,7 +761,7 @@ impl Stage {
 /// The end.
 impl Stage {
     /// Ends everything that the stage started, in order: no client is answered by half a stage.
-    pub(crate) async fn stop(mut self) {
+    pub async fn stop(mut self) {
         self.stop_nginx().await;
         self.stop_servers().await;
         self.unwatch(Part::Redis);

@@ -67,12 +67,12 @@ async fn axum_waits_for_ever_for_a_request_that_was_begun_and_this_server_does_n
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_ten_thousand_idle_connections_nobody_notices_anything_and_they_are_let_go() {
-    let count = raise_limit(10_000);
+    let count = raise_limit(10_000, 2);
     let (server, address) = server();
     let before = resident(server.pid());
     let connections = meanwhile(idle(address, count), async || ask(address).await).await;
-    // 8.4 KiB each were measured: hyper's first read buffer, and a task.
-    grew_at_most(server.pid(), before, count * 16);
+    // 11 KiB each were measured: hyper's first read buffer, and a task.
+    grew_at_most(server.pid(), before, count * 20);
     let patience = HEAD_TIME + Duration::from_secs(10);
     let closed = all_closed(connections, patience);
     assert!(meanwhile(closed, async || ask(address).await).await);
@@ -103,7 +103,7 @@ async fn what_is_no_http_is_refused_and_costs_nobody_anything() {
 /// 1,000 heads that are each just not too long, and never end.
 #[tokio::test(flavor = "multi_thread")]
 async fn long_heads_take_no_more_than_what_was_set_aside_for_each() {
-    let count = raise_limit(1_000);
+    let count = raise_limit(1_000, 4);
     let (server, address) = server();
     let before = resident(server.pid());
     let begun = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(HEAD_SIZE - 100));

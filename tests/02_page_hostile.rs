@@ -93,7 +93,7 @@ async fn what_is_no_order_is_refused_and_the_page_is_served_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn viewers_that_read_nothing_do_not_hold_up_the_others() {
-    let count = raise_limit(500);
+    let count = raise_limit(500, 4);
     with_a_page(async |address| {
         let attack = async move {
             let mut viewers = idle(address, count).await;

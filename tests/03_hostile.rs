@@ -275,7 +275,7 @@ async fn a_websocket_message_may_have_megabytes_unless_a_bound_is_set() {
 /// 200 WebSockets, each with almost all of a message that may not be so long.
 #[tokio::test(flavor = "multi_thread")]
 async fn long_messages_do_not_fill_the_memory() {
-    let count = raise_limit(200);
+    let count = raise_limit(200, 4);
     let (_bench, address, pid) = alone().await;
     let mut friends = Friends::at(address).await;
     let before = resident(pid);

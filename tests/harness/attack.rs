@@ -107,8 +107,8 @@ pub(crate) async fn all_closed(connections: Vec<TcpStream>, patience: Duration) 
 }
 
 /// Has this process, and the servers that it starts, open as many descriptors as it may.
-/// Returns how many of `wanted` idle connections that allows.
-pub(crate) fn raise_limit(wanted: usize) -> usize {
+/// Returns how many of `wanted` connections are at most one of `share` parts of them.
+pub(crate) fn raise_limit(wanted: usize, share: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(
         Resource::Nofile,
@@ -122,7 +122,7 @@ pub(crate) fn raise_limit(wanted: usize) -> usize {
         usize::try_from(most).unwrap_or(usize::MAX)
     });
     // Tests beside this one, and whoever behaves, need some too.
-    let count = wanted.min(allowed / 3);
+    let count = wanted.min(allowed / share);
     println!("{count} connections of {wanted}: this process may have {allowed} descriptors");
     count
 }

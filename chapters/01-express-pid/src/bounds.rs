@@ -70,6 +70,9 @@ pub async fn serve_guarded<C: Connection>(
         match accepted {
             Ok((stream, client)) => {
                 is_short = false;
+                // As in Node.js: a small message is sent at once, and waits for no other
+                // (Nagle's algorithm). Where that cannot be had, it is only slower.
+                let _slower = stream.set_nodelay(true);
                 let connection = serve_one(guard(stream, client), app.clone(), ending.clone());
                 let open = open.clone();
                 tokio::spawn(async move {

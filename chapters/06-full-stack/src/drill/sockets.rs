@@ -10,9 +10,10 @@ use super::crowd::{Crowd, EACH, Story, TRANSPORTS, Told};
 
 /// A socket must be back by then: the client waits up to 1.5 s before it tries.
 pub(super) const BACK: Duration = Duration::from_secs(2);
-/// Where servers return meanwhile, a handshake over polling may be caught in the middle:
-/// begun on one server, continued on the one that has just returned. The client tries twice.
-const BACK_AT_SECOND_ATTEMPT: Duration = Duration::from_secs(4);
+/// Where all servers go and return one after the other, a handshake may be caught in the
+/// middle: begun on a server that goes, or continued on one that has just returned. A client
+/// waits up to 1.5 s before its first attempt, 3 s before its second, 5 s before its third.
+const BACK_AT_THIRD_ATTEMPT: Duration = Duration::from_secs(10);
 /// What a server may take to end after SIGTERM.
 const END: Duration = Duration::from_secs(5);
 /// How long a server is away, as with a release that has to be copied, or a Node.js that
@@ -95,16 +96,11 @@ pub async fn replace_under_sockets(
     let told = crowd.leave().await?;
     tell(stage, &told);
     let event = format!("all replaced, {}", way.signal());
-    let in_time = |transport| match transport {
-        Transport::WebSocket => BACK,
-        Transport::Polling | Transport::Upgrade => BACK_AT_SECOND_ATTEMPT,
-    };
     let mut rows: Vec<_> = TRANSPORTS
         .into_iter()
         .map(|transport| {
-            sockets(&event, config, &told, transport, in_time(transport), |_| {
-                true
-            })
+            let in_time = BACK_AT_THIRD_ATTEMPT;
+            sockets(&event, config, &told, transport, in_time, |_| true)
         })
         .map(|row| row.and("each server ended within 5 s", all_ended))
         .collect();

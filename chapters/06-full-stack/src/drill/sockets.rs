@@ -203,8 +203,10 @@ pub(super) fn sockets(
             moved.iter().all(|story| story.has_new_sessions()),
         )
         .and(
-            "the sockets of the other servers keep their session",
-            stayed.iter().all(|story| story.visits.len() == 1),
+            "the others keep their session",
+            stayed
+                .iter()
+                .all(|story| story.is_there() && story.visits.len() == 1),
         )
 }
 

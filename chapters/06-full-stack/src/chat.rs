@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use axum::middleware::map_request;
 use ch01_express_pid::{listen, log, serve_guarded};
 use ch03_socket_polling::bounds::bounded;
 use ch05_redis_pubsub::{
@@ -39,6 +40,7 @@ use crate::{
     delivery::{self, kept::History},
     driver::{ResilientDriver, resp3},
     lane::Lane,
+    lean::{READ_BUFFER, keep_little},
     origin::Origins,
     page,
     stuck::Connection,
@@ -86,7 +88,9 @@ pub async fn serve() -> Result<()> {
         driver: None,
         history: None,
     };
-    let settings = bounded().max_buffer_size(buffer()?);
+    let settings = bounded()
+        .max_buffer_size(buffer()?)
+        .ws_read_buffer_size(READ_BUFFER);
     match env::var("ADAPTER").as_deref() {
         Err(_) | Ok("redis") => {}
         Ok("off") => {
@@ -152,7 +156,8 @@ async fn run<A: Adapter>(
     layer: SocketIoLayer<A>,
     io: SocketIo<A>,
 ) -> Result<()> {
-    let app = Origins::from_env()?.guard(page::routes().layer(layer));
+    let lean = page::routes().layer(layer).layer(map_request(keep_little));
+    let app = Origins::from_env()?.guard(lean);
     let drain = async move {
         sleep(GRACE).await;
         io.close().await;

@@ -4,8 +4,8 @@
 //! [`chat`] is the server, [`driver`] carries its adapter's messages through Redis and
 //! survives Redis' death, [`delivery`] is how sure a sender can be, [`auth`] and [`origin`]
 //! say who may connect, [`emit`] sends from outside, [`experiment`] is what users do, and
-//! `page` is the chat in a browser. `lane` keeps a client's messages in order, and [`stuck`]
-//! ends clients that do not read. [`drill`] counts what is lost when something dies, and
+//! `page` is the chat in a browser. `lane` keeps a client's messages in order, [`stuck`]
+//! ends clients that do not read, and [`lean`] keeps little of a request. [`drill`] counts what is lost when something dies, and
 //! [`soak`] does so for half an hour.
 
 pub mod auth;
@@ -16,6 +16,7 @@ pub mod driver;
 pub mod emit;
 pub mod experiment;
 mod lane;
+pub mod lean;
 pub mod origin;
 mod page;
 pub mod soak;

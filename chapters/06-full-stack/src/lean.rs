@@ -53,9 +53,11 @@ fn copied(uri: Uri) -> Uri {
 fn needed(all: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::new();
     for name in NEEDED {
-        if let Some(value) = all.get(&name) {
-            let value = HeaderValue::from_bytes(value.as_bytes())
-                .expect("a value that was read once can be read again");
+        // A value that was read once can be read again.
+        if let Some(Ok(value)) = all
+            .get(&name)
+            .map(|value| HeaderValue::from_bytes(value.as_bytes()))
+        {
             kept.insert(name, value);
         }
     }

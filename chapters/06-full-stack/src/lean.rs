@@ -15,8 +15,8 @@ use axum::{
 };
 use hyper::upgrade::OnUpgrade;
 
-/// Bytes that each WebSocket has set aside to read into, in place of 4 KiB. For a message
-/// that is longer there is more, for as long as it lasts.
+/// Bytes that each WebSocket has set aside to read into, in place of 4 KiB. A message
+/// that is longer gets more.
 pub const READ_BUFFER: usize = 512;
 
 /// The headers that engineioxide reads: the first to answer a WebSocket's handshake (RFC 6455,

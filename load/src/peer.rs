@@ -1,14 +1,14 @@
 //! The article's stack in Node: `load/node`, whose packages npm fetches on first need.
 
 use std::{
-    fs::File,
     io::ErrorKind,
     path::{Path, PathBuf},
     process::Stdio,
 };
 
-use anyhow::{Context, Result, bail, ensure};
-use tokio::{process::Command, task::spawn_blocking};
+use anyhow::{Context, Result, anyhow, bail};
+use pages::npm;
+use tokio::process::Command;
 
 use crate::stack::Server;
 
@@ -61,33 +61,15 @@ pub(crate) async fn executable() -> Result<PathBuf> {
 
 /// Fetches the packages that the lockfile names, once.
 async fn fetch() -> Result<()> {
-    // Two measurements may begin at once; npm is run by one.
-    let lock = spawn_blocking(|| {
-        let lock = File::open(Path::new(FOLDER).join("package-lock.json"))?;
-        lock.lock()?;
-        Ok::<_, std::io::Error>(lock)
-    });
-    let _lock = lock
-        .await?
-        .context("load/node/package-lock.json cannot be read")?;
-    // npm writes this file last.
-    if modules().join(".package-lock.json").is_file() {
-        return Ok(());
-    }
-    let npm = Command::new("npm")
-        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-        .args(["--fetch-retries=0", "--fetch-timeout=20000"])
-        .current_dir(FOLDER)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
+    npm::ci(Path::new(FOLDER))
         .await
-        .context("npm is not installed: install it, or say --stack rust")?;
-    ensure!(
-        npm.status.success(),
-        "`npm ci` in load/node failed, and needs the network once: with it try again, or say --stack rust"
-    );
-    Ok(())
+        .map_err(|error| match error {
+            npm::Error::NoLockfile => anyhow!("load/node/package-lock.json cannot be read"),
+            npm::Error::NoNpm => anyhow!("npm is not installed: install it, or say --stack rust"),
+            npm::Error::Failed(_) => anyhow!(
+                "`npm ci` in load/node failed, and needs the network once: with it try again, or say --stack rust"
+            ),
+        })
 }
 
 /// The first line that a program says.

@@ -5,12 +5,12 @@
 //! file. Without npm, or without a network at that moment, a page loads the client from
 //! Socket.IO's own CDN and says so, and has the system's typeface.
 
+pub mod npm;
+
 use std::{
     collections::BTreeMap,
     env,
-    fs::File,
     path::{Path, PathBuf},
-    process::Stdio,
 };
 
 use axum::{
@@ -23,7 +23,7 @@ use axum::{
     routing::get,
 };
 use serde_json::json;
-use tokio::{process::Command, sync::OnceCell, task::spawn_blocking};
+use tokio::{sync::OnceCell, task::spawn_blocking};
 
 /// Where the npm packages are.
 const FOLDER: &str = env!("CARGO_MANIFEST_DIR");
@@ -161,31 +161,13 @@ pub async fn packages() -> Result<(), &'static str> {
 }
 
 async fn fetch() -> Result<(), String> {
-    // Two servers may be asked for their pages at once; npm is run by one.
-    let lock = spawn_blocking(|| {
-        let lock = File::open(Path::new(FOLDER).join("package-lock.json"))?;
-        lock.lock()?;
-        Ok::<_, std::io::Error>(lock)
-    })
-    .await;
-    let Ok(Ok(_lock)) = lock else {
-        return Err(format!("{FOLDER}/package-lock.json cannot be read"));
-    };
-    // npm writes this file last.
-    if modules().join(".package-lock.json").is_file() {
-        return Ok(());
-    }
-    let npm = Command::new("npm")
-        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-        .args(["--fetch-retries=0", "--fetch-timeout=20000"])
-        .current_dir(FOLDER)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await;
-    match npm {
-        Ok(npm) if npm.status.success() => Ok(()),
-        Ok(_) => Err("npm cannot fetch the client: it needs the network once".to_owned()),
-        Err(_) => Err("there is no npm to fetch the client with".to_owned()),
-    }
+    npm::ci(Path::new(FOLDER))
+        .await
+        .map_err(|error| match error {
+            npm::Error::NoLockfile => format!("{FOLDER}/package-lock.json cannot be read"),
+            npm::Error::NoNpm => "there is no npm to fetch the client with".to_owned(),
+            npm::Error::Failed(_) => {
+                "npm cannot fetch the client: it needs the network once".to_owned()
+            }
+        })
 }

@@ -1,0 +1,55 @@
+//! The packages that a lockfile names, fetched on first need and kept.
+
+use std::{
+    fs::File,
+    path::Path,
+    process::{ExitStatus, Stdio},
+};
+
+use tokio::{process::Command, task::spawn_blocking};
+
+/// Why the packages cannot be had.
+#[derive(Debug)]
+pub enum Error {
+    /// There is no `package-lock.json` that can be read.
+    NoLockfile,
+    /// There is no npm.
+    NoNpm,
+    /// npm failed: most likely it cannot reach its registry.
+    Failed(ExitStatus),
+}
+
+/// Makes sure that what the lockfile in `folder` names is in its `node_modules`.
+///
+/// # Errors
+/// When it is not, and npm cannot fetch it.
+pub async fn ci(folder: &Path) -> Result<(), Error> {
+    // Two programs may ask at once; npm is run by one.
+    let lockfile = folder.join("package-lock.json");
+    let lock = spawn_blocking(|| {
+        let lock = File::open(lockfile)?;
+        lock.lock()?;
+        Ok::<_, std::io::Error>(lock)
+    })
+    .await;
+    let Ok(Ok(_lock)) = lock else {
+        return Err(Error::NoLockfile);
+    };
+    // npm writes this file last.
+    if folder.join("node_modules/.package-lock.json").is_file() {
+        return Ok(());
+    }
+    let npm = Command::new("npm")
+        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+        .args(["--fetch-retries=0", "--fetch-timeout=20000"])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await;
+    match npm {
+        Ok(npm) if npm.status.success() => Ok(()),
+        Ok(npm) => Err(Error::Failed(npm.status)),
+        Err(_) => Err(Error::NoNpm),
+    }
+}

@@ -10,15 +10,15 @@ mod harness;
 use std::time::Duration;
 
 use ch02_nginx_rr::drill::{
-    Way, kill_under_gets, kill_under_posts, reload_under_gets, replace_under_gets,
-    replace_under_posts, restart_under_gets, start_order_servers,
+    kill_under_gets, kill_under_posts, reload_under_gets, replace_under_gets, replace_under_posts,
+    restart_under_gets, start_order_servers,
 };
 use harness::{
     bench::Bench,
     binary::{command, is_refused, run},
     markdown::Page,
 };
-use lab::Row;
+use lab::{Row, Way};
 
 const DRILL: &str = env!("CARGO_BIN_EXE_drill-http");
 

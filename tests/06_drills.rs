@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use ch06_full_stack::drill::{
     nginx::{reload_under_sockets, restart_under_sockets},
-    sockets::{Way, kill_under_sockets, replace_under_sockets},
+    sockets::{kill_under_sockets, replace_under_sockets},
 };
 use harness::{
     bench::Bench,
     binary::{command, is_refused, run},
 };
-use lab::Row;
+use lab::{Row, Way};
 
 const DRILL: &str = env!("CARGO_BIN_EXE_drill");
 const SOAK: &str = env!("CARGO_BIN_EXE_soak");

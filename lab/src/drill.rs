@@ -23,6 +23,25 @@ use crate::{
     stage::Stage,
 };
 
+/// How a server goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// It is asked to end.
+    Term,
+    /// It is killed.
+    Kill,
+}
+
+impl Way {
+    /// The signal's name.
+    pub fn signal(self) -> &'static str {
+        match self {
+            Self::Term => "SIGTERM",
+            Self::Kill => "SIGKILL",
+        }
+    }
+}
+
 /// The command line of a chapter's drills.
 #[derive(Parser)]
 struct Options {

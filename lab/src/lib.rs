@@ -47,7 +47,7 @@ mod view;
 pub use anyhow::Result;
 pub use chapter::{Chapter, on_stage};
 pub use client::{Client, Socket, Transport};
-pub use drill::{Drills, Row};
+pub use drill::{Drills, Row, Way};
 pub use event::{Event, Part};
 pub use journal::{Observed, Observer, Recorder};
 pub use load::{Load, Requests, Sent};

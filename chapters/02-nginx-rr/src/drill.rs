@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use lab::{Drills, Load, Requests, Result, Row, Stage};
+use lab::{Drills, Load, Requests, Result, Row, Stage, Way};
 use tokio::time::sleep;
 
 use crate::orders::{BOOK, begun_by, executions, serve};
@@ -142,24 +142,6 @@ pub async fn start_order_servers(stage: &mut Stage) -> Result<()> {
 
 fn book(stage: &Stage) -> PathBuf {
     stage.folder().join("orders")
-}
-
-/// How a server goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// It is asked to end.
-    Term,
-    /// It is killed.
-    Kill,
-}
-
-impl Way {
-    fn signal(self) -> &'static str {
-        match self {
-            Self::Term => "SIGTERM",
-            Self::Kill => "SIGKILL",
-        }
-    }
 }
 
 /// Replaces all servers, under `GET /`.

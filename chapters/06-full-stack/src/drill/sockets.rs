@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Result;
-use lab::{Returning, Row, Stage, Transport};
+use lab::{Returning, Row, Stage, Transport, Way};
 use tokio::time::sleep;
 
 use super::crowd::{Crowd, EACH, Story, TRANSPORTS, Told};
@@ -19,24 +19,6 @@ const END: Duration = Duration::from_secs(5);
 /// How long a server is away, as with a release that has to be copied, or a Node.js that
 /// has to load its modules.
 const AWAY: Duration = Duration::from_secs(1);
-
-/// How a server goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// It is asked to end.
-    Term,
-    /// It is killed.
-    Kill,
-}
-
-impl Way {
-    fn signal(self) -> &'static str {
-        match self {
-            Self::Term => "SIGTERM",
-            Self::Kill => "SIGKILL",
-        }
-    }
-}
 
 pub(super) async fn rolling_restart(stage: &mut Stage) -> Result<Vec<Row>> {
     let redis = start_servers(stage).await?;

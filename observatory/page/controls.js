@@ -132,12 +132,11 @@ export class Controls {
   /** Turns on what can be done now; the rest is off, with the reason in words. */
   enable() {
     const { state } = this;
-    const isOn = Boolean(state?.ready) && !this.isLost;
+    const isOn = state !== null && !this.isLost;
     document.body.dataset.ready = String(isOn);
     const reason = $("reason");
     if (this.isLost) reason.textContent = "The stage has ended, so there is nothing to act on.";
     else if (!state) reason.textContent = "The controls work as soon as the stage is up.";
-    else if (!state.ready) reason.textContent = "The chapter's own experiments still run. The controls work when they are over.";
     reason.hidden = isOn;
     $("controls").setAttribute("aria-busy", String(this.busy > 0));
     for (const node of $("controls").querySelectorAll("button, select, input")) {

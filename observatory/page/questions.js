@@ -11,25 +11,18 @@ export class Questions {
     this.run = run;
     this.list = [];
     this.next = 0;
-    this.isReady = false;
   }
 
   update(state) {
-    const isNew = JSON.stringify(state.questions) !== JSON.stringify(this.list);
-    if (isNew) {
-      this.list = state.questions;
-      this.next = 0;
-    }
-    const wasReady = this.isReady;
-    this.isReady = state.ready;
-    if (isNew) this.show();
-    else if (wasReady !== this.isReady && !this.isRunning && !this.isAnswered) this.enable();
+    if (JSON.stringify(state.questions) === JSON.stringify(this.list)) return;
+    this.list = state.questions;
+    this.next = 0;
+    this.show();
   }
 
   show() {
     const question = this.list[this.next];
     $("question").hidden = !question;
-    this.isAnswered = false;
     if (!question) return;
     $("ask-title").textContent = "Before you look: what will happen?";
     $("ask").textContent = question.ask;
@@ -42,12 +35,6 @@ export class Questions {
     const skip = button("Skip", () => this.skip());
     skip.className = "skip";
     $("answers").replaceChildren(...answers, skip);
-    this.enable();
-  }
-
-  enable() {
-    $("ask-reason").hidden = this.isReady;
-    for (const choice of $("answers").querySelectorAll("[data-answer]")) choice.disabled = !this.isReady;
   }
 
   skip() {
@@ -62,18 +49,15 @@ export class Questions {
     const buttons = [...$("answers").children];
     choice.setAttribute("aria-pressed", "true");
     for (const one of buttons) one.disabled = true;
-    this.isRunning = true;
     $("ask-title").textContent = "You have said it. Now look";
     $("verdict").replaceChildren(paragraph("It runs now. Watch the picture …"));
     // The picture needs a moment for what took the stage less.
     const [seen] = await Promise.all([this.run({ do: "predict", question, answer }), pause(SHOWN)]);
-    this.isRunning = false;
     if (question !== this.next) return;
     if (!seen) {
       this.show();
       return;
     }
-    this.isAnswered = true;
     $("ask-title").textContent = "What was seen";
     const isRight = seen.right === answer;
     const first = document.createElement("p");

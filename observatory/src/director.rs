@@ -436,7 +436,6 @@ impl<'s> Director<'s> {
         let state = json!({
             "title": self.stage.title(),
             "program": self.program,
-            "ready": true,
             "servers": servers,
             "nginx": self.method.map(|method| json!({
                 "url": self.stage.nginx_url().unwrap_or_default(),

@@ -8,13 +8,17 @@ mod harness;
 
 use ch06_full_stack::{
     drill::{ladder, reader, redis_killed},
-    experiment::{User, burst::burst},
+    experiment::{
+        User,
+        between_polls::{Saying, Silence, between_two_polls},
+        burst::burst,
+    },
 };
 use harness::{
     bench::Bench,
     binary::{command, is_refused, run},
 };
-use lab::{Row, Transport};
+use lab::{Client, Row, Socket, Transport};
 use serde_json::json;
 
 const CHAPTER: &str = env!("CARGO_BIN_EXE_ch06-full-stack");
@@ -26,25 +30,79 @@ fn each_holds(rows: &[Row]) {
     }
 }
 
-/// 300 at once, to as many clients that poll, with so many packets kept for each.
-async fn three_hundred_at_once(buffer: &str) -> ch06_full_stack::experiment::burst::Burst {
-    let mut bench = Bench::new(CHAPTER);
+/// Three servers that keep so many packets for each client.
+async fn servers_with(bench: &mut Bench, buffer: &str) -> [String; 3] {
     let redis = bench.redis().await;
     let environment = [("REDIS_URL", redis.as_str()), ("BUFFER", buffer)];
     bench.stage.start_servers(3, &environment).await.unwrap();
-    let urls = ['A', 'B', 'C'].map(|letter| bench.stage.server_url(letter).unwrap());
-    burst(&urls, Transport::Polling, 300, 300).await.unwrap()
+    ['A', 'B', 'C'].map(|letter| bench.stage.server_url(letter).unwrap())
+}
+
+/// 300 messages to everybody, one of whom does not poll meanwhile; she is on B.
+async fn unheard(buffer: &str, from: usize, saying: Saying) -> Silence {
+    let mut bench = Bench::new(CHAPTER);
+    let urls = servers_with(&mut bench, buffer).await;
+    between_two_polls(&urls[1], &urls[from], saying, 300)
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
-async fn of_a_burst_to_clients_that_poll_much_is_lost_with_128_packets() {
-    let seen = three_hundred_at_once("128").await;
-    assert!(seen.lost > 0, "{seen:?}");
+async fn between_two_polls_128_packets_are_too_few_and_4096_are_not() {
+    let few = unheard("128", 0, Saying::Shout).await;
+    assert!(few.lost() >= 300 - 128, "{few:?}");
+    let many = unheard("4096", 0, Saying::Shout).await;
+    assert_eq!(many.lost(), 0, "{many:?}");
+    assert!(many.heard.is_sorted());
+}
+
+#[tokio::test]
+async fn of_what_another_server_has_no_room_for_a_shouts_sender_hears_nothing() {
+    let shouted = unheard("128", 0, Saying::Shout).await;
+    assert_eq!(shouted.untold(), shouted.lost(), "{shouted:?}");
+
+    let announced = unheard("128", 0, Saying::Announce).await;
+    assert!(announced.lost() > 0, "{announced:?}");
+    assert_eq!(announced.untold(), 0, "{announced:?}");
+}
+
+#[tokio::test]
+async fn of_what_its_own_server_has_no_room_for_the_sender_is_told() {
+    let shouted = unheard("128", 1, Saying::Shout).await;
+    assert!(shouted.lost() > 0, "{shouted:?}");
+    assert_eq!(shouted.untold(), 0, "{shouted:?}");
+}
+
+#[tokio::test]
+async fn an_announcement_that_everybody_hears_is_known_to_be_heard() {
+    let mut bench = Bench::new(CHAPTER);
+    let urls = servers_with(&mut bench, "4096").await;
+    let mut listeners = Vec::new();
+    for (name, url) in ["bob", "carol", "dave"].into_iter().zip(&urls) {
+        let mut socket = connected(name, url).await;
+        listeners.push(tokio::spawn(async move {
+            let received = socket.next_received().await.unwrap();
+            socket.acknowledge(&received, &json!(true)).unwrap();
+            socket
+        }));
+    }
+    let alice = connected("alice", &urls[0]).await;
+    let answer = alice.ask("announce", &json!("Hi all")).await.unwrap();
+    assert_eq!(answer, json!({ "heard": 3, "missed": 0 }));
+}
+
+async fn connected(name: &str, url: &str) -> Socket {
+    let auth = json!({ "user": name });
+    Socket::connect(&Client::new(name, url), Transport::WebSocket, Some(&auth))
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
 async fn of_a_burst_nothing_is_lost_and_each_senders_order_is_kept() {
-    let seen = three_hundred_at_once("4096").await;
+    let mut bench = Bench::new(CHAPTER);
+    let urls = servers_with(&mut bench, "4096").await;
+    let seen = burst(&urls, Transport::Polling, 300, 300).await.unwrap();
     assert_eq!((seen.lost, seen.out_of_order), (0, 0), "{seen:?}");
     assert_eq!(seen.passed_on, 300, "and the sender is told so");
 }

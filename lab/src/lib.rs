@@ -40,6 +40,7 @@ mod programs;
 mod redis;
 mod returning;
 mod rewrite;
+mod scratch;
 mod server;
 mod stage;
 mod view;

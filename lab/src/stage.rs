@@ -2,9 +2,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::ExitStatus,
     sync::Arc,
@@ -13,7 +11,6 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use futures_util::future::join_all;
-use tempfile::TempDir;
 use tokio::{sync::mpsc, task::AbortHandle, time::timeout};
 
 use crate::{
@@ -25,6 +22,7 @@ use crate::{
     process::{Process, Spec, ended, how, memory_of},
     redis::{Keeps, Redis},
     rewrite::Swap,
+    scratch::Scratch,
     server::{Command, Server},
 };
 
@@ -52,7 +50,7 @@ pub struct Stage {
     nginx: Option<(RunningNginx, AbortHandle)>,
     servers: Vec<Server>,
     redis: Option<Redis>,
-    scratch: TempDir,
+    scratch: Scratch,
     nginx_found: Option<Nginx>,
     nginx_address: Option<SocketAddr>,
     watchers: Vec<(Part, AbortHandle)>,
@@ -66,12 +64,6 @@ impl Stage {
         ports: Ports,
         journal: Journal,
     ) -> Result<Self> {
-        let scratch = tempfile::Builder::new()
-            .prefix("socket-lab-")
-            .tempdir()
-            .context("no temporary folder can be made")?;
-        // Started by root, nginx lets its workers be `nobody`, who must get in too.
-        fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755))?;
         let server_command = Command {
             program: binary.clone().into_os_string(),
             arguments: Vec::new(),
@@ -85,7 +77,7 @@ impl Stage {
             nginx: None,
             servers: Vec::new(),
             redis: None,
-            scratch,
+            scratch: Scratch::new()?,
             nginx_found: None,
             nginx_address: None,
             watchers: Vec::new(),

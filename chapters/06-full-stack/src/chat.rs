@@ -53,6 +53,10 @@ const BUFFER: usize = 4096;
 /// How many messages of other servers may wait for this one; the adapter's default is 1024.
 const STREAM_BUFFER: usize = 16 * 1024;
 
+/// How many acknowledgements of one announcement may wait, from other servers' clients; the
+/// adapter's default is 255, and what is more is lost.
+const ACK_BUFFER: usize = 64 * 1024;
+
 /// Who a client says it is, in the handshake's `auth`.
 #[derive(Deserialize)]
 struct Hello {
@@ -136,7 +140,9 @@ async fn through_redis<D: Driver<Error: Sync>>(
     mut chat: Chat,
 ) -> Result<()> {
     chat.history = Some(History::open(&redis_url()).await.with_context(no_redis)?);
-    let config = RedisAdapterConfig::new().with_stream_buffer(STREAM_BUFFER);
+    let config = RedisAdapterConfig::new()
+        .with_stream_buffer(STREAM_BUFFER)
+        .with_ack_response_buffer(ACK_BUFFER);
     let adapter = RedisAdapterCtr::new_with_driver(driver, config);
     let (layer, io) = settings
         .with_adapter::<CustomRedisAdapter<Emitter, D>>(adapter)
@@ -199,6 +205,7 @@ impl Chat {
         self.hear_say(socket, user.clone(), lane.clone());
         self.hear_shout(socket, user.clone(), lane.clone());
         delivery::acknowledged::hear_tell(socket, user.clone(), lane.clone());
+        delivery::announced::hear_announce(socket, user.clone(), lane.clone());
         delivery::kept::hear(self, socket, user, seen, lane);
         // For the page, which says whose answer this is: through nginx, its address does not.
         let port = self.port;

@@ -10,6 +10,7 @@
 //! [`flow`] sends numbered messages up each of them, and counts what arrives.
 
 pub(crate) mod acknowledged;
+pub mod announced;
 pub mod flow;
 pub(crate) mod kept;
 mod receiver;

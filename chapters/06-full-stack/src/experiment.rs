@@ -1,5 +1,6 @@
 //! What users do: they come through nginx, and write to each other.
 
+pub mod between_polls;
 pub mod burst;
 pub mod reader;
 

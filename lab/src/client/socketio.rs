@@ -68,6 +68,23 @@ pub struct Received {
     pub number: Option<u64>,
 }
 
+impl Received {
+    /// Reads a message that is an event, such as `2["message",{"text":"Hi"}]`, with a number
+    /// between if the server wants an acknowledgement. `None` for any other message.
+    pub fn parse(message: &str) -> Option<Self> {
+        let (number, arguments) = parts(message, "2")?;
+        let mut arguments = arguments.into_iter();
+        let Value::String(event) = arguments.next()? else {
+            return None;
+        };
+        Some(Self {
+            event,
+            argument: arguments.next().unwrap_or(Value::Null),
+            number,
+        })
+    }
+}
+
 /// Who waits for the acknowledgement with which number.
 type Acks = Arc<Mutex<HashMap<u64, oneshot::Sender<Value>>>>;
 
@@ -360,40 +377,24 @@ impl Ears {
     }
 
     fn hear_message(&self, message: &str) {
-        let Some((kind, rest)) = message.split_at_checked(1) else {
-            return;
-        };
-        let digits = rest
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(rest.len());
-        let (number, json) = rest.split_at(digits);
-        let Ok(Value::Array(mut arguments)) = serde_json::from_str(json) else {
-            return;
-        };
-        match kind {
-            "2" if !arguments.is_empty() => {
-                if let Value::String(event) = arguments.remove(0) {
-                    // Nobody listens once the socket is dropped.
-                    let _unheard = self.heard.send(Received {
-                        event,
-                        argument: arguments.into_iter().next().unwrap_or(Value::Null),
-                        number: number.parse().ok(),
-                    });
-                }
-            }
-            "3" => {
-                if let Some(waiting) = number
-                    .parse()
-                    .ok()
-                    .and_then(|number: u64| lock(&self.acks).remove(&number))
-                {
-                    let answer = arguments.into_iter().next().unwrap_or(Value::Null);
-                    let _gave_up_waiting = waiting.send(answer);
-                }
-            }
-            _ => {}
+        if let Some(received) = Received::parse(message) {
+            // Nobody listens once the socket is dropped.
+            let _unheard = self.heard.send(received);
+        } else if let Some((number, arguments)) = parts(message, "3")
+            && let Some(waiting) = number.and_then(|number| lock(&self.acks).remove(&number))
+        {
+            let answer = arguments.into_iter().next().unwrap_or(Value::Null);
+            let _gave_up_waiting = waiting.send(answer);
         }
     }
+}
+
+/// The number and the arguments of a message of one kind, a digit of the protocol.
+fn parts(message: &str, kind: &str) -> Option<(Option<u64>, Vec<Value>)> {
+    let rest = message.strip_prefix(kind)?;
+    let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+    let (number, json) = rest.split_at(digits);
+    Some((number.parse().ok(), serde_json::from_str(json).ok()?))
 }
 
 async fn carry_polling(

@@ -25,6 +25,8 @@ pub struct Row {
     pub late: Option<usize>,
     /// Of how many the sender does not know that they arrived; where it matters.
     pub unknown: Option<usize>,
+    /// How many of the lost the sender takes for delivered; where it matters.
+    pub untold: Option<usize>,
     /// How long it took until all was well again; none if nobody noticed anything.
     pub back: Option<Duration>,
     promise: Promise,
@@ -56,6 +58,7 @@ impl Row {
             twice: None,
             late: None,
             unknown: None,
+            untold: None,
             back: None,
             promise: Promise::Nothing,
             may_repeat: false,
@@ -89,6 +92,13 @@ impl Row {
     #[must_use]
     pub fn unknown(mut self, unknown: usize) -> Self {
         self.unknown = Some(unknown);
+        self
+    }
+
+    /// So many of the lost the sender takes for delivered.
+    #[must_use]
+    pub fn untold(mut self, untold: usize) -> Self {
+        self.untold = Some(untold);
         self
     }
 
@@ -211,6 +221,9 @@ impl Row {
         if let Some(unknown) = self.unknown {
             seen = format!("{seen}, {unknown} unknown");
         }
+        if let Some(untold) = self.untold {
+            seen = format!("{seen}, {untold} untold");
+        }
         if let Some(back) = self.back {
             seen = format!("{seen}, well after {}", time(back));
         }
@@ -236,6 +249,7 @@ impl Row {
         self.twice = self.twice.max(other.twice);
         self.late = self.late.max(other.late);
         self.unknown = self.unknown.max(other.unknown);
+        self.untold = self.untold.max(other.untold);
         self.back = self.back.max(other.back);
     }
 
@@ -248,6 +262,7 @@ impl Row {
             count(self.twice),
             count(self.late),
             count(self.unknown),
+            count(self.untold),
             self.back.map_or(NONE.to_owned(), time),
         ]
     }
@@ -282,7 +297,7 @@ pub(super) enum Format {
     Markdown,
 }
 
-const COLUMNS: usize = 8;
+const COLUMNS: usize = 9;
 const HEAD: [&str; COLUMNS] = [
     "event",
     "config",
@@ -291,10 +306,11 @@ const HEAD: [&str; COLUMNS] = [
     "twice",
     "late",
     "unknown",
+    "untold",
     "well after",
 ];
 /// Those that are left out where no row has something to say.
-const OPTIONAL: [usize; 2] = [5, 6];
+const OPTIONAL: [usize; 3] = [5, 6, 7];
 
 impl Table {
     /// Adds a round of one drill. Each round has the same rows.

@@ -4,6 +4,7 @@
 //! what stands, a server alone or nginx in front of three, and do what a client does.
 //! [`forge`] is about the session's ID, which is a secret.
 
+pub mod beside_node;
 pub mod bounds;
 pub mod forge;
 mod page;

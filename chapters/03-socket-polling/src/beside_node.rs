@@ -157,7 +157,17 @@ async fn unknown_session(url: String) -> Result<Vec<String>, Error> {
 async fn upgrade(url: String) -> Result<Vec<String>, Error> {
     let client = Client::new("you", &url);
     Socket::connect(&client, Transport::Upgrade, None).await?;
-    Ok(lines(&client))
+    Ok(without_heartbeat(lines(&client)))
+}
+
+/// The lines without pings and their answers: when they come is chance.
+fn without_heartbeat(lines: Vec<String>) -> Vec<String> {
+    let beats = [" 3 → 200 ok", "→ 200 2", "← 2", "→ 3"];
+    lines
+        .into_iter()
+        .filter(|line| !beats.iter().any(|beat| line.ends_with(beat)))
+        .map(|line| line.replace(" 2 ␞", "").replace(" ␞ 2", ""))
+        .collect()
 }
 
 /// What a client sent and got.

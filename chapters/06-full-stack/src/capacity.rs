@@ -10,8 +10,9 @@ use clap::Parser;
 /// Bytes that a server holds for each idle WebSocket:
 /// `cargo run --release -p load -- sockets --clients 3000 --seconds 2`.
 pub const SERVER_BYTES: u64 = 18_400;
-/// Bytes that nginx holds for each, the most of 14 to 18 kB: the same command, `--clients 30000`.
-pub const NGINX_BYTES: u64 = 18_000;
+/// Bytes that nginx holds for each:
+/// `cargo run --release -p load -- sockets --clients 57000 --stack rust --rounds 1 --seconds 2`.
+pub const NGINX_BYTES: u64 = 18_400;
 /// Deliveries a second of one server, on one thread, direct to 300 receivers:
 /// `cargo run --release -p load -- broadcast --clients 300`.
 pub const DELIVERIES: u64 = 609_000;

@@ -5,10 +5,11 @@
 //! survives Redis' death, [`delivery`] is how sure a sender can be, [`auth`] and [`origin`]
 //! say who may connect, [`emit`] sends from outside, [`experiment`] is what users do, and
 //! `page` is the chat in a browser. `lane` keeps a client's messages in order, [`stuck`]
-//! ends clients that do not read, and [`lean`] keeps little of a request. [`drill`] counts what is lost when something dies, and
-//! [`soak`] does so for half an hour.
+//! ends clients that do not read, and [`lean`] keeps little of a request. [`drill`] counts what is lost when something dies,
+//! [`soak`] does so for half an hour, and [`capacity`] says what so many sockets need.
 
 pub mod auth;
+pub mod capacity;
 pub mod chat;
 pub mod delivery;
 pub mod drill;

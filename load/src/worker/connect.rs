@@ -59,13 +59,27 @@ pub(crate) fn source(client: u32) -> Ipv4Addr {
 pub(crate) async fn connect(targets: &Targets, client: u32) -> Result<TcpStream, Trouble> {
     let socket = TcpSocket::new_v4()?;
     // Elsewhere the loopback device has 127.0.0.1 alone; nginx is told in a header as well.
-    if cfg!(target_os = "linux") {
-        socket.bind((source(client), 0).into())?;
-    }
+    #[cfg(target_os = "linux")]
+    bind(&socket, source(client))?;
     let connecting = socket.connect(targets.of(client));
     let stream = timeout(PATIENCE, connecting)
         .await
         .map_err(|_too_slow| Trouble::Failed)??;
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+/// Takes the address now, and a port when it connects.
+///
+/// A port that `bind` takes is one that no `connect` of this machine is given, to whichever
+/// address: with many clients bound so, half of all ports are lost to nginx's connections to
+/// the servers. Source: ip(7), `IP_BIND_ADDRESS_NO_PORT`.
+#[cfg(target_os = "linux")]
+fn bind(socket: &TcpSocket, address: Ipv4Addr) -> io::Result<()> {
+    nix::sys::socket::setsockopt(
+        socket,
+        nix::sys::socket::sockopt::IpBindAddressNoPort,
+        &true,
+    )?;
+    socket.bind((address, 0).into())
 }

@@ -69,7 +69,8 @@ async fn compose_comes_up_is_scaled_updated_and_taken_down_and_nobody_loses_anyt
         "-s",
         "reload",
     ]);
-    while servers_seen(&url).await.len() < 4 {}
+    let told = async { while servers_seen(&url).await.len() < 4 {} };
+    tokio::time::timeout(BACK, told).await.unwrap();
     users_on_two_servers_reach_each_other(&url, 4).await;
 
     update_under_load(&project, &url).await;

@@ -7,11 +7,7 @@
 
 pub mod npm;
 
-use std::{
-    collections::BTreeMap,
-    env,
-    path::PathBuf,
-};
+use std::{collections::BTreeMap, env, path::PathBuf};
 
 use axum::{
     Router,
@@ -166,16 +162,14 @@ pub async fn packages() -> Result<(), &'static str> {
 }
 
 async fn fetch() -> Result<(), String> {
-    npm::ci(&folder())
-        .await
-        .map_err(|error| match error {
-            npm::Error::NoLockfile => {
-                let lockfile = folder().join("package-lock.json");
-                format!("{} cannot be read", lockfile.display())
-            }
-            npm::Error::NoNpm => "there is no npm to fetch the client with".to_owned(),
-            npm::Error::Failed(_) => {
-                "npm cannot fetch the client: it needs the network once".to_owned()
-            }
-        })
+    npm::ci(&folder()).await.map_err(|error| match error {
+        npm::Error::NoLockfile => {
+            let lockfile = folder().join("package-lock.json");
+            format!("{} cannot be read", lockfile.display())
+        }
+        npm::Error::NoNpm => "there is no npm to fetch the client with".to_owned(),
+        npm::Error::Failed(_) => {
+            "npm cannot fetch the client: it needs the network once".to_owned()
+        }
+    })
 }

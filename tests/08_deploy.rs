@@ -69,7 +69,12 @@ async fn compose_comes_up_is_scaled_updated_and_taken_down_and_nobody_loses_anyt
         "-s",
         "reload",
     ]);
-    let told = async { while servers_seen(&url).await.len() < 4 {} };
+    // From then on, the worker that knows of three takes nobody any more.
+    let told = async {
+        let log = || project.compose(&["logs", "nginx"]);
+        while !log().contains("gracefully shutting down") {}
+        while servers_seen(&url).await.len() < 4 {}
+    };
     tokio::time::timeout(BACK, told).await.unwrap();
     users_on_two_servers_reach_each_other(&url, 4).await;
 

@@ -3,7 +3,6 @@
 use std::{
     env, fs,
     io::Write,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -20,7 +19,6 @@ pub(crate) struct Project {
     program: &'static [&'static str],
     /// In lower case, as Compose wants it.
     pub(crate) name: String,
-    port: u16,
     scratch: tempfile::TempDir,
 }
 
@@ -41,19 +39,16 @@ impl Project {
                 return None;
             }
         };
-        // Compose publishes it right after: nobody else takes it in between, or that is seen.
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
         Some(Self {
             program,
             name: format!("{name}-{}", std::process::id()),
-            port: free.local_addr().expect("a bound port").port(),
             scratch: tempfile::tempdir().expect("a folder"),
         })
     }
 
-    /// Where nginx answers.
+    /// Where nginx answers, once it is up.
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}", self.compose(&["port", "nginx", "3000"]).trim())
     }
 
     /// An image of our own Dockerfile's last stage but one, around a program that was built
@@ -128,7 +123,8 @@ impl Project {
         command
             .env("COMPOSE_PROJECT_NAME", &self.name)
             .env("SERVER_IMAGE", &self.name)
-            .env("HTTP_PORT", self.port.to_string())
+            // A free one, which Docker chooses.
+            .env("HTTP_PORT", "0")
             .env_remove("CHAT_SECRET")
             .env_remove("ALLOWED_ORIGIN")
     }

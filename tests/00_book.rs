@@ -333,13 +333,31 @@ const READ_ELSEWHERE: [(&str, &str); 3] = [
     ("NODE_ENV", "Node's packages"),
 ];
 
+/// Variables that files of `deploy` read.
+const CONTAINERS_OWN: &[(&str, &[&str])] = &[
+    ("deploy/compose.yaml", &["HTTP_PORT"]),
+    ("deploy/roll", &["COMPOSE"]),
+    (
+        "deploy/Dockerfile",
+        &["CHAPTER", "RUST_IMAGE", "NODE_IMAGE", "RUNTIME_IMAGE"],
+    ),
+];
+
 #[test]
 fn every_environment_variable_is_one_that_the_code_reads() {
-    let mut code: String = ["chapters", "lab", "embedded"]
+    let mut code: String = ["chapters", "lab", "embedded", "pages"]
         .iter()
         .flat_map(|folder| sources(&root().join(folder)))
         .map(|(_path, text)| text)
         .collect();
+    for (path, variables) in CONTAINERS_OWN {
+        let text = Page::read(&root(), path).text;
+        for name in *variables {
+            // As the code says it, for the search below.
+            assert!(text.contains(name), "{path} does not read {name}");
+            code.push_str(&format!("\"{name}\""));
+        }
+    }
     for harness in ["bench", "browser"] {
         code.push_str(&Page::read(&root(), &format!("tests/harness/{harness}.rs")).text);
     }
@@ -567,9 +585,10 @@ fn chapters() -> impl Iterator<Item = String> {
     names(&root().join("chapters")).into_iter()
 }
 
-/// The book's own README, the load generator's, and each chapter's.
+/// The book's own README, those of the load generator and of `deploy`, and each chapter's.
 fn readmes() -> impl Iterator<Item = Page> {
-    let own = ["README.md", "load/README.md"].map(|path| Page::read(&root(), path));
+    let own =
+        ["README.md", "load/README.md", "deploy/README.md"].map(|path| Page::read(&root(), path));
     let chapters =
         chapters().map(|folder| Page::read(&root(), &format!("chapters/{folder}/README.md")));
     own.into_iter().chain(chapters)

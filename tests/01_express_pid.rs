@@ -14,11 +14,12 @@ use std::{
     net::{TcpListener, TcpStream},
 };
 
-use binary::{Running, command, every_claim_holds, is_refused};
+use binary::{Running, command, every_claim_holds, is_refused, run};
 use insta::assert_snapshot;
 use rustix::process::Signal;
 
 const CHAPTER: &str = env!("CARGO_BIN_EXE_ch01-express-pid");
+const HEALTHY: &str = env!("CARGO_BIN_EXE_healthy");
 
 #[test]
 fn every_claim_of_the_chapter_holds() {
@@ -88,4 +89,65 @@ fn a_busy_port_is_named() {
 #[test]
 fn an_unknown_option_is_named_and_the_usage_shown() {
     is_refused(command(CHAPTER).arg("--chekc"), 2, &["--chekc", "usage"]);
+}
+
+#[test]
+fn an_address_to_listen_on_that_makes_no_sense_is_named() {
+    for (address, said) in [
+        ("localhost", "LISTEN=localhost is no IP address"),
+        // Addresses for documentation (RFC 5737): no machine has one.
+        (
+            "192.0.2.1",
+            "LISTEN=192.0.2.1 is no address of this machine",
+        ),
+    ] {
+        is_refused(
+            command(CHAPTER).env("PORT", "0").env("LISTEN", address),
+            1,
+            &[said, "LISTEN=0.0.0.0"],
+        );
+    }
+}
+
+/// Another address of this machine than 127.0.0.1, where all of them are asked for.
+#[cfg(target_os = "linux")] // elsewhere the others of 127.0.0.0/8 are not there
+#[test]
+fn only_this_machine_reaches_a_server_unless_it_is_told_otherwise() {
+    for (address, reached) in [(None, false), (Some("0.0.0.0"), true)] {
+        let mut command = command(CHAPTER);
+        command.env("PORT", "0");
+        if let Some(address) = address {
+            command.env("LISTEN", address);
+        }
+        let mut server = Running::start(&mut command);
+        let port = port_in(&server.line_with("running"));
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_ok());
+        let elsewhere = TcpStream::connect(("127.0.0.2", port));
+        assert_eq!(elsewhere.is_ok(), reached, "{elsewhere:?}");
+    }
+}
+
+#[test]
+fn a_server_that_answers_is_healthy_and_one_that_does_not_is_not() {
+    let mut server = Running::start(command(CHAPTER).env("PORT", "0"));
+    let port = port_in(&server.line_with("running"));
+    let healthy = run(command(HEALTHY).env("PORT", port.to_string()));
+    assert_eq!(healthy.code, Some(0), "{healthy:?}");
+    server.signal(Signal::TERM);
+    server.end();
+    let port = port.to_string();
+    is_refused(command(HEALTHY).env("PORT", &port), 1, &[&port, "refused"]);
+
+    // It accepts, and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port().to_string();
+    let said = ["does not answer within 2 s"];
+    is_refused(command(HEALTHY).env("PORT", &port), 1, &said);
+}
+
+/// The port in `Server running on 8000 port, …`.
+fn port_in(line: &str) -> u16 {
+    line.split(' ')
+        .find_map(|word| word.parse().ok())
+        .expect("the line names the port")
 }

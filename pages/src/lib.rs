@@ -7,11 +7,7 @@
 
 pub mod npm;
 
-use std::{
-    collections::BTreeMap,
-    env,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, env, path::PathBuf};
 
 use axum::{
     Router,
@@ -25,7 +21,8 @@ use axum::{
 use serde_json::json;
 use tokio::{sync::OnceCell, task::spawn_blocking};
 
-/// Where the npm packages are.
+/// Where the npm packages are, unless `PAGES` names another folder: in a container there is
+/// no checkout.
 const FOLDER: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The client on Socket.IO's CDN.
@@ -145,7 +142,11 @@ async fn file(path: &str, content_type: &'static str) -> Response {
 }
 
 fn modules() -> PathBuf {
-    Path::new(FOLDER).join("node_modules")
+    folder().join("node_modules")
+}
+
+fn folder() -> PathBuf {
+    env::var_os("PAGES").map_or_else(|| FOLDER.into(), PathBuf::from)
 }
 
 /// Makes sure that the npm packages are there: asked once a process, fetched once ever.
@@ -161,13 +162,14 @@ pub async fn packages() -> Result<(), &'static str> {
 }
 
 async fn fetch() -> Result<(), String> {
-    npm::ci(Path::new(FOLDER))
-        .await
-        .map_err(|error| match error {
-            npm::Error::NoLockfile => format!("{FOLDER}/package-lock.json cannot be read"),
-            npm::Error::NoNpm => "there is no npm to fetch the client with".to_owned(),
-            npm::Error::Failed(_) => {
-                "npm cannot fetch the client: it needs the network once".to_owned()
-            }
-        })
+    npm::ci(&folder()).await.map_err(|error| match error {
+        npm::Error::NoLockfile => {
+            let lockfile = folder().join("package-lock.json");
+            format!("{} cannot be read", lockfile.display())
+        }
+        npm::Error::NoNpm => "there is no npm to fetch the client with".to_owned(),
+        npm::Error::Failed(_) => {
+            "npm cannot fetch the client: it needs the network once".to_owned()
+        }
+    })
 }

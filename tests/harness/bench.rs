@@ -240,7 +240,7 @@ fn parts() -> Parts {
 }
 
 /// Whether a Docker engine answers, and if not, why not.
-fn engine() -> Result<(), String> {
+pub(crate) fn engine() -> Result<(), String> {
     if !cfg!(target_os = "linux") {
         return Err("only on Linux do containers share the host's network".to_owned());
     }

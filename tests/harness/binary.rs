@@ -12,8 +12,9 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 /// What makes a binary something else than its stage; the caller's shell may have it set.
-const OURS: [&str; 11] = [
+const OURS: [&str; 12] = [
     "PORT",
+    "LISTEN",
     "LINK",
     "PEERS",
     "ADAPTER",

@@ -10,7 +10,7 @@ pub mod bounds;
 use std::{
     fmt,
     io::{self, Write},
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     process,
     time::Duration,
 };
@@ -32,19 +32,34 @@ async fn hi() -> String {
     format!("Hi, PID: {}", process::id())
 }
 
-/// Takes the port that the environment variable `PORT` names; 8000 if it names none.
+/// Takes the port that the environment variable `PORT` names, or 8000, of the address that
+/// `LISTEN` names, or 127.0.0.1: only this machine reaches it there. In a container it is
+/// 0.0.0.0, which is all addresses that the container has.
 pub async fn listen() -> Result<TcpListener, PortError> {
+    let address = match std::env::var_os("LISTEN") {
+        Some(address) => parse_address(&address.to_string_lossy())?,
+        None => Ipv4Addr::LOCALHOST.into(),
+    };
+    bind(SocketAddr::new(address, port()?)).await
+}
+
+/// The port that `PORT` names; 8000 if it names none.
+pub fn port() -> Result<u16, PortError> {
     match std::env::var_os("PORT") {
-        Some(port) => listen_on(parse_port(&port.to_string_lossy())?).await,
-        None => listen_on(8000).await,
+        Some(port) => parse_port(&port.to_string_lossy()),
+        None => Ok(8000),
     }
 }
 
 /// Takes `port` of 127.0.0.1; 0 means any free one.
 pub async fn listen_on(port: u16) -> Result<TcpListener, PortError> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+    bind((Ipv4Addr::LOCALHOST, port).into()).await
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, PortError> {
+    TcpListener::bind(address)
         .await
-        .map_err(|source| PortError::Bind { port, source })
+        .map_err(|source| PortError::Bind { address, source })
 }
 
 /// What a server that was asked to end may still take for it.
@@ -136,15 +151,22 @@ fn parse_port(text: &str) -> Result<u16, PortError> {
         .map_err(|_| PortError::NotAPort(text.to_owned()))
 }
 
+fn parse_address(text: &str) -> Result<IpAddr, PortError> {
+    text.parse()
+        .map_err(|_| PortError::NotAnAddress(text.to_owned()))
+}
+
 /// Why a server cannot have the port it was told to take.
 #[derive(Debug)]
 pub enum PortError {
+    /// `LISTEN` is no IP address.
+    NotAnAddress(String),
     /// `PORT` is no number from 0 to 65535.
     NotAPort(String),
     /// The operating system refuses the port.
     Bind {
-        /// The port that was asked for.
-        port: u16,
+        /// The address and port that were asked for.
+        address: SocketAddr,
         /// What the operating system said.
         source: io::Error,
     },
@@ -153,20 +175,31 @@ pub enum PortError {
 impl fmt::Display for PortError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotAnAddress(text) => write!(
+                f,
+                "LISTEN={text} is no IP address: give one of this machine's, such as LISTEN=127.0.0.1, or LISTEN=0.0.0.0 for all of them"
+            ),
             Self::NotAPort(text) => write!(
                 f,
                 "PORT={text} is no port: give a number from 0 (any free one) to 65535, such as PORT=8000"
             ),
-            Self::Bind { port, source } => match source.kind() {
+            Self::Bind { address, source } => match source.kind() {
+                io::ErrorKind::AddrNotAvailable => write!(
+                    f,
+                    "LISTEN={} is no address of this machine: give one that it has, such as LISTEN=127.0.0.1, or LISTEN=0.0.0.0 for all of them",
+                    address.ip()
+                ),
                 io::ErrorKind::AddrInUse => write!(
                     f,
-                    "port {port} is in use: stop the program that listens there, or choose another port"
+                    "port {} is in use: stop the program that listens there, or choose another port",
+                    address.port()
                 ),
                 io::ErrorKind::PermissionDenied => write!(
                     f,
-                    "port {port} needs root's rights, as most ports below 1024 do: choose a higher one, such as 8000"
+                    "port {} needs root's rights, as most ports below 1024 do: choose a higher one, such as 8000",
+                    address.port()
                 ),
-                _ => write!(f, "port {port} cannot be had: {source}"),
+                _ => write!(f, "port {} cannot be had: {source}", address.port()),
             },
         }
     }
@@ -176,7 +209,19 @@ impl std::error::Error for PortError {}
 
 #[cfg(test)]
 mod tests {
-    use super::parse_port;
+    use super::{parse_address, parse_port};
+
+    #[test]
+    fn where_to_listen_is_an_ip_address() {
+        assert_eq!(parse_address("0.0.0.0").unwrap().to_string(), "0.0.0.0");
+        for bad in ["localhost", "0.0.0.0:8000", "", "::1 "] {
+            let said = parse_address(bad).unwrap_err().to_string();
+            assert!(
+                said.starts_with(&format!("LISTEN={bad} is no IP address")),
+                "{said}"
+            );
+        }
+    }
 
     #[test]
     fn a_port_is_a_number_up_to_65535() {

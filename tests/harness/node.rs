@@ -50,7 +50,7 @@ impl OfficialClient {
 }
 
 /// Says that something is not tested for want of a program; in CI, that is a failure.
-pub(super) fn untested(how: &str, reason: &str) {
+pub(crate) fn untested(how: &str, reason: &str) {
     assert!(env::var_os("CI").is_none(), "not tested {how}: {reason}");
     // Not `eprintln!`, which libtest keeps to itself.
     let _unread = writeln!(std::io::stderr(), "NOT TESTED {how}: {reason}");

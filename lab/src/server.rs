@@ -1,6 +1,6 @@
 //! The servers: the chapter's own binary again, or another program, each with a `PORT`.
 
-use std::{ffi::OsString, net::SocketAddr, path::Path};
+use std::{env, ffi::OsString, net::SocketAddr, path::Path};
 
 use anyhow::{Result, bail};
 use tokio::sync::mpsc;
@@ -21,8 +21,12 @@ impl Command {
     /// What a learner types for it.
     fn typed(&self) -> String {
         if self.arguments.is_empty() {
-            let package = Path::new(&self.program).file_name().unwrap_or_default();
-            return format!("cargo run -p {}", package.to_string_lossy());
+            // Cargo says the package; a chapter's own binary has its name, its others have not.
+            let package = env::var("CARGO_PKG_NAME").unwrap_or_else(|_| {
+                let program = Path::new(&self.program).file_name().unwrap_or_default();
+                program.to_string_lossy().into_owned()
+            });
+            return format!("cargo run -p {package}");
         }
         let words = std::iter::once(&self.program).chain(&self.arguments);
         let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();

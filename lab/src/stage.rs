@@ -16,6 +16,7 @@ use tokio::{sync::mpsc, task::AbortHandle, time::timeout};
 use crate::{
     client::PATIENCE,
     event::{Event, Part},
+    haproxy::{Haproxy, RunningHaproxy},
     journal::{Journal, Observer, Recorder},
     nginx::{Nginx, RunningNginx, Site},
     ports::Ports,
@@ -29,7 +30,7 @@ use crate::{
 /// The article's port of the first server; the others follow.
 const FIRST_SERVER: u16 = 8000;
 /// The article's port of nginx.
-const NGINX: u16 = 3000;
+pub(crate) const NGINX: u16 = 3000;
 
 /// The environment variable that makes a chapter's binary one of its other programs.
 pub(crate) const PROGRAM: &str = "LAB_PROGRAM";
@@ -43,15 +44,17 @@ pub struct Stage {
     /// What servers are started from: that binary, unless the stage was told otherwise.
     server_command: Arc<Command>,
     title: &'static str,
-    journal: Journal,
+    pub(crate) journal: Journal,
     ports: Ports,
     // Before `scratch`, since fields are dropped in order: first the processes, then
     // the folder that they use.
     nginx: Option<(RunningNginx, AbortHandle)>,
+    pub(crate) haproxy: Option<RunningHaproxy>,
     servers: Vec<Server>,
     redis: Option<Redis>,
     scratch: Scratch,
     nginx_found: Option<Nginx>,
+    pub(crate) haproxy_found: Option<Haproxy>,
     nginx_address: Option<SocketAddr>,
     watchers: Vec<(Part, AbortHandle)>,
     by_hand: String,
@@ -75,10 +78,12 @@ impl Stage {
             journal,
             ports,
             nginx: None,
+            haproxy: None,
             servers: Vec::new(),
             redis: None,
             scratch: Scratch::new()?,
             nginx_found: None,
+            haproxy_found: None,
             nginx_address: None,
             watchers: Vec::new(),
             by_hand: String::new(),
@@ -479,19 +484,8 @@ impl Stage {
     /// # Errors
     /// When the config does not fit the servers, or nginx's port is in use.
     pub fn nginx_site(&mut self, config: &str, edit: impl FnOnce(&str) -> String) -> Result<Site> {
-        let address = match self.nginx_address {
-            Some(address) => address,
-            None => self.ports.instead_of(NGINX)?,
-        };
-        self.nginx_address = Some(address);
-        let mut swaps: Vec<_> = self
-            .servers
-            .iter()
-            .map(|server| Swap::Server {
-                port: server.article_port,
-                with: server.address,
-            })
-            .collect();
+        let address = self.balancer_address()?;
+        let mut swaps = self.server_swaps();
         swaps.push(Swap::Listen {
             port: NGINX,
             with: address,
@@ -499,12 +493,38 @@ impl Stage {
         Site::copy(self.scratch.path(), config, address, &swaps, edit)
     }
 
+    /// Where nginx listens, or what stands in its place.
+    pub(crate) fn balancer_address(&mut self) -> Result<SocketAddr> {
+        let address = match self.nginx_address {
+            Some(address) => address,
+            None => self.ports.instead_of(NGINX)?,
+        };
+        self.nginx_address = Some(address);
+        Ok(address)
+    }
+
+    /// The servers' addresses, for a config that names the article's.
+    pub(crate) fn server_swaps(&self) -> Vec<Swap> {
+        let servers = self.servers.iter();
+        let swaps = servers.map(|server| Swap::Server {
+            port: server.article_port,
+            with: server.address,
+        });
+        swaps.collect()
+    }
+
+    /// Ends what listens there.
+    pub(crate) async fn stop_balancer(&mut self) {
+        self.stop_nginx().await;
+        self.stop_haproxy().await;
+    }
+
     /// Starts nginx with such a copy, in place of the one that runs. Returns its URL.
     ///
     /// # Errors
     /// When there is no nginx and none can be built, or it refuses the config.
     pub async fn run_nginx(&mut self, site: &Site) -> Result<String> {
-        self.stop_nginx().await;
+        self.stop_balancer().await;
         let nginx = match self.nginx_found.take() {
             Some(nginx) => nginx,
             None => Nginx::find(&self.binary, self.scratch.path(), &self.journal).await?,
@@ -754,7 +774,7 @@ impl Stage {
 impl Stage {
     /// Ends everything that the stage started, in order: no client is answered by half a stage.
     pub async fn stop(mut self) {
-        self.stop_nginx().await;
+        self.stop_balancer().await;
         self.stop_servers().await;
         self.unwatch(Part::Redis);
         if let Some(mut redis) = self.redis.take() {
@@ -815,7 +835,12 @@ impl Program {
 }
 
 /// Says a part's end that nobody of the stage asked for, and what brings the part back.
-fn watch(part: Part, process: &Process, journal: &Journal, way_back: String) -> AbortHandle {
+pub(crate) fn watch(
+    part: Part,
+    process: &Process,
+    journal: &Journal,
+    way_back: String,
+) -> AbortHandle {
     let (exit, pid, journal) = (process.watch_exit(), process.pid(), journal.clone());
     tokio::spawn(async move {
         if let Some(status) = ended(exit).await {

@@ -3,6 +3,9 @@
 //! The server is chapter 3's, not a line changed; nginx gets one line more. New here
 //! is the arithmetic of that line, and clients at many addresses to measure it with.
 
+pub mod haproxy;
+pub mod methods;
+
 use std::{collections::BTreeMap, net::Ipv4Addr, net::SocketAddr};
 
 use lab::{

@@ -8,10 +8,14 @@
 
 mod scene;
 
-use std::{collections::BTreeSet, process::ExitCode};
+use std::process::ExitCode;
 
 use ch03_socket_polling::{connect_one_by_one, is_session_unknown, poll_twice, serve};
-use ch04_ip_hash::{Crowd, gather, ip_hash, servers_of, spread};
+use ch04_ip_hash::{
+    Crowd, gather, ip_hash,
+    methods::{Method, Servers, compare},
+    servers_of,
+};
 use lab::{Chapter, Client, Result, Stage, Transport, client::PATIENCE};
 
 use crate::scene::SCENE;
@@ -159,118 +163,48 @@ async fn a_dead_server_takes_its_sessions(stage: &mut Stage) -> Result<()> {
     stage.start_server('A').await
 }
 
-/// How the clients of a crowd are told apart, or not.
-struct Method {
-    name: &'static str,
-    config: &'static str,
-    transport: Transport,
-    cookies: bool,
-    /// What must come of it: how many servers does each crowd use?
-    servers: [Servers; 3],
-    /// The same, as a sentence.
-    claim: &'static str,
-}
-
-/// How many servers a crowd uses.
-#[derive(Clone, Copy)]
-enum Servers {
-    One,
-    Several,
-    /// Nobody connects.
-    None,
-}
-
 async fn methods_and_crowds(stage: &mut Stage) -> Result<()> {
     use Servers::{None, One, Several};
-    const CLIENTS: u8 = 30;
-    let method = |name, config, servers, claim| Method {
-        name,
-        config,
-        transport: Transport::Upgrade,
-        cookies: false,
-        servers,
-        claim,
-    };
     let methods = [
-        method(
+        Method::nginx(
             "round robin",
             "03-websocket.conf",
             [None; 3],
             "round robin: nobody connects",
         ),
-        method(
+        Method::nginx(
             "least_conn",
             "04-least-conn.conf",
             [None; 3],
             "least_conn: nobody either; it looks at servers, not at clients",
         ),
-        method(
+        Method::nginx(
             "ip_hash",
             "04-ip-hash.conf",
             [One, One, Several],
             "ip_hash: everybody connects; one address or one /24 is one server",
         ),
-        method(
+        Method::nginx(
             "hash $remote_addr",
             "04-consistent-hash.conf",
             [One, Several, Several],
             "hash $remote_addr: a /24 is spread; one address is one server",
         ),
-        Method {
-            cookies: true,
-            ..method(
-                "cookie",
-                "04-cookie.conf",
-                [Several; 3],
-                "cookie: even one address is spread, for clients that keep cookies",
-            )
-        },
-        Method {
-            transport: Transport::WebSocket,
-            ..method(
-                "WebSocket only",
-                "03-websocket.conf",
-                [Several; 3],
-                "WebSocket only: spread without stickiness, for clients that can",
-            )
-        },
+        Method::nginx(
+            "cookie",
+            "04-cookie.conf",
+            [Several; 3],
+            "cookie: even one address is spread, for clients that keep cookies",
+        )
+        .keeping_cookies(),
+        Method::nginx(
+            "WebSocket only",
+            "03-websocket.conf",
+            [Several; 3],
+            "WebSocket only: spread without stickiness, for clients that can",
+        )
+        .websocket_only(),
     ];
     stage.step("Which method serves which crowd: connected of 30, and on A/B/C");
-    stage.note(format!(
-        "{:20}{:18}{:18}{}",
-        "", "one address", "one /24", "30 different /24s"
-    ));
-    let mut misfits = BTreeSet::new();
-    for method in &methods {
-        let url = stage.switch_nginx(method.config).await?;
-        let mut line = format!("{:20}", method.name);
-        for (crowd, expected) in [Crowd::OneAddress, Crowd::OneSubnet, Crowd::Spread]
-            .into_iter()
-            .zip(method.servers)
-        {
-            let (members, failed) =
-                gather(&url, crowd, CLIENTS, method.transport, method.cookies).await;
-            let spread = spread(&members);
-            let fits = match expected {
-                One => failed == 0 && spread.len() == 1,
-                Several => failed == 0 && spread.len() > 1,
-                None => members.is_empty(),
-            };
-            if !fits {
-                misfits.insert(method.name);
-            }
-            let counts: Vec<_> = stage
-                .server_addresses()
-                .iter()
-                .map(|server| spread.get(server).copied().unwrap_or(0).to_string())
-                .collect();
-            let cell = format!("{:2}  {}", members.len(), counts.join("/"));
-            line.push_str(&format!("{cell:18}"));
-        }
-        stage.note(line.trim_end());
-    }
-    for method in &methods {
-        stage.claim(method.claim, !misfits.contains(method.name));
-    }
-    Ok(())
+    compare(stage, &methods).await
 }

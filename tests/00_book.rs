@@ -473,7 +473,7 @@ fn ledger() -> Vec<Row> {
 
 fn has_test(source: &str, name: &str) -> bool {
     let pattern = format!(
-        r"#\[(tokio::)?test\]\s+(#\[[^\]]*\]\s+)*(async )?fn {}\(",
+        r"#\[(tokio::)?test(\([^)]*\))?\]\s+(#\[[^\]]*\]\s+)*(async )?fn {}\(",
         regex::escape(name)
     );
     Regex::new(&pattern).expect("a pattern").is_match(source)

@@ -18,18 +18,27 @@ pub(crate) struct OfficialClient {
 impl OfficialClient {
     /// `None` where Node.js or the client is missing: said in a line, and a failure in CI.
     pub(crate) fn find() -> Option<Self> {
+        Self::with_script("client.mjs", "with the official client")
+    }
+
+    /// Pusher's library for servers, in the same way.
+    pub(crate) fn find_pusher() -> Option<Self> {
+        Self::with_script("pusher.mjs", "with Pusher's library")
+    }
+
+    fn with_script(script: &str, how: &str) -> Option<Self> {
         match fetch() {
             Ok(()) => Some(Self {
-                script: folder().join("client.mjs"),
+                script: folder().join(script),
             }),
             Err(reason) => {
-                untested("with the official client", &reason);
+                untested(how, &reason);
                 None
             }
         }
     }
 
-    /// Runs a command of `client.mjs`; what it says is one line of JSON.
+    /// Runs a command of the script; what it says is one line of JSON.
     pub(crate) async fn run(&self, arguments: &[&str]) -> Value {
         let output = tokio::process::Command::new("node")
             .arg(&self.script)
@@ -41,7 +50,7 @@ impl OfficialClient {
             .expect("node runs");
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| {
             panic!(
-                "client.mjs said no JSON:\n{}{}",
+                "the script said no JSON:\n{}{}",
                 String::from_utf8_lossy(&output.stdout),
                 String::from_utf8_lossy(&output.stderr)
             )
@@ -74,7 +83,10 @@ pub(super) fn fetch() -> Result<(), String> {
         let package = folder.join("node_modules").join(package);
         package.join("package.json").is_file()
     };
-    if ["socket.io-client", "axe-core"].into_iter().all(is_there) {
+    if ["socket.io-client", "axe-core", "pusher"]
+        .into_iter()
+        .all(is_there)
+    {
         return Ok(());
     }
     let installed = Command::new("npm")

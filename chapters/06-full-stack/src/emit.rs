@@ -7,7 +7,7 @@ use ch05_redis_pubsub::{
     programs::{no_redis, redis_url},
 };
 use clap::Parser;
-use redis::{AsyncCommands, Client, RedisError, aio::MultiplexedConnection};
+use redis::{AsyncCommands, Client, RedisError};
 use socketioxide_emitter::{Driver, IoEmitter};
 
 /// Sends a message to a user, wherever that user is connected.
@@ -36,16 +36,22 @@ impl Emit {
         };
         IoEmitter::new()
             .to(self.user)
-            .emit("message", &message, &Publisher(redis))
+            .emit("message", &message, &Publisher::new(redis))
             .await?;
         Ok(())
     }
 }
 
 /// The emitter brings no client of its own; one PUBLISH is all that it needs.
-struct Publisher(MultiplexedConnection);
+pub(crate) struct Publisher<C>(C);
 
-impl Driver for Publisher {
+impl<C> Publisher<C> {
+    pub(crate) fn new(redis: C) -> Self {
+        Self(redis)
+    }
+}
+
+impl<C: AsyncCommands + Clone + Sync> Driver for Publisher<C> {
     type Error = RedisError;
 
     async fn emit(&self, channel: String, data: Vec<u8>) -> Result<(), RedisError> {

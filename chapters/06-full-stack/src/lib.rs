@@ -20,5 +20,6 @@ mod lane;
 pub mod lean;
 pub mod origin;
 mod page;
+pub mod pusher;
 pub mod soak;
 pub mod stuck;

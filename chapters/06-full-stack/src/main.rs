@@ -16,6 +16,7 @@ use ch06_full_stack::{
     chat::serve,
     emit::Emit,
     experiment::{User, address_for, write, write_until_heard},
+    pusher,
 };
 use clap::Parser;
 use lab::{Chapter, Result, Stage, Transport};
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         serve,
     )
     .with_program("emit", async || Emit::parse().run().await)
+    .with_program("pusher", pusher::run)
     .with_page(async |stage| observatory::open(stage, &SCENE).await)
     .run(lesson)
 }

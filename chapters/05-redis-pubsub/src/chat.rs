@@ -1,6 +1,6 @@
 //! A chat server: users write to each other by name.
 
-use std::sync::Arc;
+use std::{future::ready, sync::Arc};
 
 use anyhow::Result;
 use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
@@ -78,6 +78,12 @@ impl Chat {
         log(format!("{user} connected"));
         // A room for each user: what is sent to it reaches all their devices on this server.
         socket.join(user.clone());
+        self.link.joined(&user);
+        let (leaving, name) = (Arc::clone(&self), user.clone());
+        socket.on_disconnect(move || {
+            leaving.link.left(&name);
+            ready(())
+        });
         socket.on("say", async move |Data(say): Data<Say>, ack: AckSender| {
             let message = Private {
                 from: user.clone(),

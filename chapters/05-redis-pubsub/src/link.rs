@@ -1,6 +1,6 @@
-//! What lies between servers: four answers to "how does this reach a user of another server?"
+//! What lies between servers: answers to "how does this reach a user of another server?"
 
-use std::{env, net::SocketAddr};
+use std::{env, net::SocketAddr, sync::OnceLock};
 
 use anyhow::{Context, Result, bail};
 use ch01_express_pid::log;
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use crate::{
+    brokers::Brokers,
     channel::Channel,
     programs::{no_redis, redis_url},
 };
@@ -42,6 +43,8 @@ pub enum Link {
     Direct(reqwest::Client, Vec<SocketAddr>),
     /// Redis PUB/SUB: said once, heard by every server.
     Redis(redis::Client, MultiplexedConnection),
+    /// Brokers, each of which has some of the users' channels.
+    Brokers(Vec<SocketAddr>, OnceLock<Brokers>),
 }
 
 /// What it took to pass a message on.
@@ -56,7 +59,8 @@ pub struct Effort {
 }
 
 impl Link {
-    /// The link that `LINK` names: `none`, `in-process`, `direct` or `redis` (the default).
+    /// The link that `LINK` names: `none`, `in-process`, `direct`, `redis` (the default) or
+    /// `brokers`, those in `BROKERS`.
     ///
     /// `direct` asks the servers in `PEERS`, such as `127.0.0.1:8000,127.0.0.1:8001`, but
     /// not `own`.
@@ -72,18 +76,20 @@ impl Link {
                 let Ok(peers) = env::var("PEERS") else {
                     bail!("LINK=direct needs PEERS, such as PEERS=127.0.0.1:8000,127.0.0.1:8001");
                 };
-                let peers: Vec<SocketAddr> = peers
-                    .split(',')
-                    .map(|peer| {
-                        peer.trim().parse().with_context(|| {
-                            format!(
-                                "PEERS names {peer:?}, which is no address such as 127.0.0.1:8001"
-                            )
-                        })
-                    })
-                    .collect::<Result<_>>()?;
+                let peers = addresses("PEERS", &peers)?;
                 let others = peers.into_iter().filter(|peer| *peer != own).collect();
                 Ok(Self::Direct(reqwest::Client::new(), others))
+            }
+            "brokers" => {
+                let Ok(brokers) = env::var("BROKERS") else {
+                    bail!(
+                        "LINK=brokers needs BROKERS, such as BROKERS=127.0.0.1:9000,127.0.0.1:9001"
+                    );
+                };
+                Ok(Self::Brokers(
+                    addresses("BROKERS", &brokers)?,
+                    OnceLock::new(),
+                ))
             }
             "redis" => {
                 let client = redis::Client::open(redis_url())?;
@@ -93,7 +99,7 @@ impl Link {
                     .with_context(no_redis)?;
                 Ok(Self::Redis(client, connection))
             }
-            other => bail!("LINK={other} is none of: none, in-process, direct, redis"),
+            other => bail!("LINK={other} is none of: none, in-process, direct, redis, brokers"),
         }
     }
 
@@ -101,7 +107,10 @@ impl Link {
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn listen(&self, deliver: impl Fn(&Private) -> bool + Send + 'static) -> Result<()> {
+    pub async fn listen(
+        &self,
+        deliver: impl Fn(&Private) -> bool + Send + Sync + 'static,
+    ) -> Result<()> {
         match self {
             // Others' requests come in through the server's own route, `DELIVER`.
             Self::None | Self::Direct(..) => {}
@@ -112,6 +121,9 @@ impl Link {
                         deliver(&message);
                     }
                 });
+            }
+            Self::Brokers(addresses, brokers) => {
+                brokers.get_or_init(|| Brokers::connect(addresses, deliver));
             }
             Self::Redis(client, _) => {
                 let mut messages = PRIVATE.subscribe(client).await?;
@@ -129,6 +141,24 @@ impl Link {
             }
         }
         Ok(())
+    }
+
+    /// A user has connected to this server. Only brokers have to know.
+    pub fn joined(&self, user: &str) {
+        if let Self::Brokers(_, brokers) = self
+            && let Some(brokers) = brokers.get()
+        {
+            brokers.join(user);
+        }
+    }
+
+    /// One of a user's connections to this server is gone.
+    pub fn left(&self, user: &str) {
+        if let Self::Brokers(_, brokers) = self
+            && let Some(brokers) = brokers.get()
+        {
+            brokers.leave(user);
+        }
     }
 
     /// Passes a message on to where its user may be.
@@ -157,6 +187,12 @@ impl Link {
                     }
                 }
             }
+            Self::Brokers(_, brokers) => {
+                effort.published = 1;
+                if let Some(brokers) = brokers.get() {
+                    effort.heard_by = brokers.publish(message).await?;
+                }
+            }
             Self::Redis(_, connection) => {
                 effort.published = 1;
                 effort.heard_by = PRIVATE.publish(&mut connection.clone(), message).await?;
@@ -164,4 +200,14 @@ impl Link {
         }
         Ok(effort)
     }
+}
+
+/// The addresses that a variable names, with commas between them.
+fn addresses(variable: &str, text: &str) -> Result<Vec<SocketAddr>> {
+    let addresses = text.split(',').map(|address| {
+        address.trim().parse().with_context(|| {
+            format!("{variable} names {address:?}, which is no address such as 127.0.0.1:8001")
+        })
+    });
+    addresses.collect()
 }

@@ -14,6 +14,7 @@ mod scene;
 use std::process::ExitCode;
 
 use ch05_redis_pubsub::{
+    brokers::broker,
     chat::serve,
     experiment::{Outcome, alice_writes_to_bob},
     programs::{Publisher, Subscriber},
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     )
     .with_program("subscriber", || Subscriber {}.run())
     .with_program("publisher", || Publisher {}.run())
+    .with_program("broker", broker::run)
     .with_page(async |stage| observatory::open(stage, &SCENE).await)
     .run(lesson)
 }

@@ -242,8 +242,8 @@ fn everything_ends_after(signal: Signal, code: Option<i32>) {
     let family = family(stage.pid());
     assert_eq!(
         family.len(),
-        10,
-        "the stage, three servers, nginx and its worker, four guards: {family:?}"
+        11,
+        "the stage, three servers, nginx and its worker, five guards: {family:?}"
     );
 
     stage.signal(signal);

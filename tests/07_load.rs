@@ -68,16 +68,26 @@ fn at_a_given_rate_so_many_requests_are_sent_and_no_more() {
 
 #[test]
 fn the_sockets_that_are_opened_are_held_and_all_hear() {
-    let report = measure(&["sockets", "--clients", "60", "--seconds", "1"]);
-    let opened = &case_of(&report, "open")["stacks"]["rust"];
-    assert_eq!(number(&opened["counts"]["delivered"]), 60);
-    nothing_is_wrong("open", &opened["counts"]);
-    let held = &case_of(&report, "held")["stacks"]["rust"];
-    assert_eq!(number(&held["counts"]["sent"]), 1);
-    assert_eq!(number(&held["counts"]["delivered"]), 60);
-    nothing_is_wrong("held", &held["counts"]);
-    if cfg!(target_os = "linux") {
-        has_figures(held, &["servers_rss_bytes", "servers_bytes_per_socket"]);
+    for transport in ["websocket", "upgrade", "polling"] {
+        let report = measure(&[
+            "sockets",
+            "--clients",
+            "60",
+            "--seconds",
+            "1",
+            "--transport",
+            transport,
+        ]);
+        let opened = &case_of(&report, "open")["stacks"]["rust"];
+        assert_eq!(number(&opened["counts"]["delivered"]), 60, "{transport}");
+        nothing_is_wrong(transport, &opened["counts"]);
+        let held = &case_of(&report, "held")["stacks"]["rust"];
+        assert_eq!(number(&held["counts"]["sent"]), 1, "{transport}");
+        assert_eq!(number(&held["counts"]["delivered"]), 60, "{transport}");
+        nothing_is_wrong(transport, &held["counts"]);
+        if cfg!(target_os = "linux") {
+            has_figures(held, &["servers_rss_bytes", "servers_bytes_per_socket"]);
+        }
     }
 }
 

@@ -68,7 +68,11 @@ fn at_a_given_rate_so_many_requests_are_sent_and_no_more() {
 
 #[test]
 fn the_sockets_that_are_opened_are_held_and_all_hear() {
-    for transport in ["websocket", "upgrade", "polling"] {
+    for (transport, title) in [
+        ("websocket", "sockets opened, "),
+        ("upgrade", "sockets opened by long polling and upgraded, "),
+        ("polling", "long-polling clients connected, "),
+    ] {
         let report = measure(&[
             "sockets",
             "--clients",
@@ -78,7 +82,13 @@ fn the_sockets_that_are_opened_are_held_and_all_hear() {
             "--transport",
             transport,
         ]);
-        let opened = &case_of(&report, "open")["stacks"]["rust"];
+        let opened = case_of(&report, "open");
+        let names_it = opened["title"]
+            .as_str()
+            .expect("a title")
+            .starts_with(title);
+        assert!(names_it, "{transport}: {opened}");
+        let opened = &opened["stacks"]["rust"];
         assert_eq!(number(&opened["counts"]["delivered"]), 60, "{transport}");
         nothing_is_wrong(transport, &opened["counts"]);
         let held = &case_of(&report, "held")["stacks"]["rust"];

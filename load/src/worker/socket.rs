@@ -198,3 +198,36 @@ fn request(query: &str, source: Ipv4Addr) -> Vec<u8> {
     )
     .into_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::AsyncReadExt, net::TcpListener};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_upgrade_names_its_session_and_moves_it_once_the_probe_is_answered() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let targets = Targets::new(vec![listener.local_addr().unwrap()]);
+        let server = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; super::request("&sid=abc", source(0)).len()];
+            stream.read_exact(&mut request).await.unwrap();
+            let answer = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+            let mut probe = wire::text("2probe");
+            stream.read_exact(&mut probe).await.unwrap();
+            stream.write_all(b"\x81\x063probe").await.unwrap();
+            let mut moved = wire::text("5");
+            stream.read_exact(&mut moved).await.unwrap();
+            (request, probe, moved)
+        };
+        let shared = Shared::default();
+        let (upgraded, (request, probe, moved)) =
+            tokio::join!(Socket::upgrade(&targets, 0, "abc", &shared), server);
+        assert!(upgraded.is_ok());
+        let line = b"GET /socket.io/?EIO=4&transport=websocket&sid=abc HTTP/1.1\r\n";
+        assert!(request.starts_with(line));
+        assert_eq!((probe, moved), (wire::text("2probe"), wire::text("5")));
+    }
+}

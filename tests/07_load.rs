@@ -278,8 +278,13 @@ fn without_node_the_report_says_so() {
         load.env("PATH", folder.path()).env_remove("CARGO");
         load
     };
-    for program in ["sh", "rm"] {
-        symlink(Path::new("/bin").join(program), folder.path().join(program)).unwrap();
+    // What a stage's temporary folder is made and removed with.
+    for program in ["sh", "rm", "mktemp"] {
+        let mut places = ["/bin", "/usr/bin"]
+            .iter()
+            .map(|it| Path::new(it).join(program));
+        let found = places.find(|path| path.exists()).unwrap();
+        symlink(found, folder.path().join(program)).unwrap();
     }
     is_refused(
         &mut without_node(&["start", "--stack", "node"]),

@@ -68,16 +68,36 @@ fn at_a_given_rate_so_many_requests_are_sent_and_no_more() {
 
 #[test]
 fn the_sockets_that_are_opened_are_held_and_all_hear() {
-    let report = measure(&["sockets", "--clients", "60", "--seconds", "1"]);
-    let opened = &case_of(&report, "open")["stacks"]["rust"];
-    assert_eq!(number(&opened["counts"]["delivered"]), 60);
-    nothing_is_wrong("open", &opened["counts"]);
-    let held = &case_of(&report, "held")["stacks"]["rust"];
-    assert_eq!(number(&held["counts"]["sent"]), 1);
-    assert_eq!(number(&held["counts"]["delivered"]), 60);
-    nothing_is_wrong("held", &held["counts"]);
-    if cfg!(target_os = "linux") {
-        has_figures(held, &["servers_rss_bytes", "servers_bytes_per_socket"]);
+    for (transport, title) in [
+        ("websocket", "sockets opened, "),
+        ("upgrade", "sockets opened by long polling and upgraded, "),
+        ("polling", "long-polling clients connected, "),
+    ] {
+        let report = measure(&[
+            "sockets",
+            "--clients",
+            "60",
+            "--seconds",
+            "1",
+            "--transport",
+            transport,
+        ]);
+        let opened = case_of(&report, "open");
+        let names_it = opened["title"]
+            .as_str()
+            .expect("a title")
+            .starts_with(title);
+        assert!(names_it, "{transport}: {opened}");
+        let opened = &opened["stacks"]["rust"];
+        assert_eq!(number(&opened["counts"]["delivered"]), 60, "{transport}");
+        nothing_is_wrong(transport, &opened["counts"]);
+        let held = &case_of(&report, "held")["stacks"]["rust"];
+        assert_eq!(number(&held["counts"]["sent"]), 1, "{transport}");
+        assert_eq!(number(&held["counts"]["delivered"]), 60, "{transport}");
+        nothing_is_wrong(transport, &held["counts"]);
+        if cfg!(target_os = "linux") {
+            has_figures(held, &["servers_rss_bytes", "servers_bytes_per_socket"]);
+        }
     }
 }
 
@@ -258,8 +278,13 @@ fn without_node_the_report_says_so() {
         load.env("PATH", folder.path()).env_remove("CARGO");
         load
     };
-    for program in ["sh", "rm"] {
-        symlink(Path::new("/bin").join(program), folder.path().join(program)).unwrap();
+    // What a stage's temporary folder is made and removed with.
+    for program in ["sh", "rm", "mktemp"] {
+        let mut places = ["/bin", "/usr/bin"]
+            .iter()
+            .map(|it| Path::new(it).join(program));
+        let found = places.find(|path| path.exists()).unwrap();
+        symlink(found, folder.path().join(program)).unwrap();
     }
     is_refused(
         &mut without_node(&["start", "--stack", "node"]),

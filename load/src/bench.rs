@@ -205,7 +205,7 @@ impl Measure {
     fn cases(&self) -> Vec<Case> {
         match self {
             Self::Http(_) => http::cases(),
-            Self::Sockets(_) => sockets::cases(),
+            Self::Sockets(asked) => sockets::cases(asked.transport),
             Self::Broadcast(_) => broadcast::cases(),
             Self::Polling(_) => polling::cases(),
             Self::Storm(_) => storm::cases(),
@@ -218,7 +218,7 @@ impl Measure {
     async fn round(&self, bench: &Bench, stack: Stack) -> Result<Vec<Sample>> {
         match self {
             Self::Http(_) => http::round(bench, stack).await,
-            Self::Sockets(_) => sockets::round(bench, stack).await,
+            Self::Sockets(asked) => sockets::round(bench, stack, asked.transport).await,
             Self::Broadcast(_) => broadcast::round(bench, stack).await,
             Self::Polling(_) => polling::round(bench, stack).await,
             Self::Storm(_) => storm::round(bench, stack).await,

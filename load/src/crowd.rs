@@ -18,7 +18,8 @@ pub(crate) async fn gather(
     then: impl Fn(u32) -> crowd::Then,
 ) -> Result<Crew> {
     let targets = Targets::new(targets);
-    let jobs = (0..).zip(shares(clients, 1)).map(|(worker, share)| {
+    let shares = shares(clients, then(0).connections());
+    let jobs = (0..).zip(shares).map(|(worker, share)| {
         Job::Crowd(crowd::Job {
             targets: targets.clone(),
             first: share.start,

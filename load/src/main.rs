@@ -58,8 +58,8 @@ async fn main() -> ExitCode {
 async fn run(measure: Measure) -> Result<()> {
     let options = match &measure {
         Measure::Worker => return worker::run().await,
+        Measure::Sockets(sockets) => sockets.options.clone(),
         Measure::Http(options)
-        | Measure::Sockets(options)
         | Measure::Broadcast(options)
         | Measure::Polling(options)
         | Measure::Storm(options)

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, value_parser};
 
-use crate::stack::Stacks;
+use crate::{stack::Stacks, worker::crowd::Transport};
 
 /// Measures how much a stack holds: the chapters' servers, beside the article's in Node.
 ///
@@ -27,7 +27,7 @@ pub(crate) enum Measure {
     /// Requests a second: one process, three, and three behind nginx.
     Http(Options),
     /// Sockets opened through nginx and held: time, memory, and whether all are there.
-    Sockets(Options),
+    Sockets(Sockets),
     /// Messages to everybody and to a room: direct and through nginx.
     Broadcast(Options),
     /// Messages between users over long polling, at a fixed rate.
@@ -39,6 +39,16 @@ pub(crate) enum Measure {
     /// A part of the load generator; reads its job from its input.
     #[command(hide = true)]
     Worker,
+}
+
+/// What `load sockets` takes.
+#[derive(Clone, Args)]
+pub(crate) struct Sockets {
+    /// How clients connect. The other measurements say themselves how theirs do.
+    #[arg(long, value_enum, default_value = "websocket")]
+    pub(crate) transport: Transport,
+    #[command(flatten)]
+    pub(crate) options: Options,
 }
 
 /// What every measurement takes.

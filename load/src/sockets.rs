@@ -13,18 +13,31 @@ use crate::{
     metric::Metric,
     report::{Case, Sample},
     stack::{Server, Stack, running, start_nginx},
-    worker::crowd::Then,
+    worker::crowd::{Then, Transport},
 };
 
 /// Unless `--clients` says otherwise.
 pub(crate) const CLIENTS: u32 = 1_000;
 
 /// The ways that are measured.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases(transport: Transport) -> Vec<Case> {
+    let opened = match transport {
+        Transport::WebSocket => {
+            "sockets opened, through nginx to three servers (06-many-sockets.conf)"
+        }
+        Transport::Upgrade => {
+            "sockets opened by long polling and upgraded, through nginx to three servers \
+             (06-many-sockets.conf)"
+        }
+        Transport::Polling => {
+            "long-polling clients connected, through nginx to three servers \
+             (06-many-sockets.conf)"
+        }
+    };
     vec![
         Case::new(
             "open",
-            "sockets opened, through nginx to three servers (06-many-sockets.conf)",
+            opened,
             Metric::ConnectsPerSecond,
             ["connections begun", "open"],
         ),
@@ -38,11 +51,16 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// Opens them, holds them, and makes sure that each is there.
-pub(crate) async fn round(bench: &Bench, stack: Stack) -> Result<Vec<Sample>> {
+pub(crate) async fn round(
+    bench: &Bench,
+    stack: Stack,
+    transport: Transport,
+) -> Result<Vec<Sample>> {
     let clients = bench.clients(CLIENTS);
     let mut stage = running(stack, Server::Chat, 3, &bench.binaries).await?;
     let nginx = start_nginx(&mut stage, "06-many-sockets.conf").await?;
     let mut crew = gather(vec![nginx], clients, |worker| Then::Hold {
+        transport,
         speaks: worker == 0,
     })
     .await?;

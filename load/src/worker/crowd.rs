@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::Semaphore,
@@ -19,6 +20,7 @@ use super::{
     Boss, Said,
     connect::{Targets, Trouble},
     deliveries::Deliveries,
+    polling::{self, Poller},
     say,
     socket::{Shared, Socket},
     speaker::Speaker,
@@ -44,7 +46,7 @@ pub(crate) struct Job {
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) enum Then {
     /// They are held. At the next order, one worker says one thing to all.
-    Hold { speaks: bool },
+    Hold { transport: Transport, speaks: bool },
     /// At the next order, this worker's sender says one thing after the other.
     Broadcast {
         /// The sender's number, no other's; so is its client's.
@@ -62,6 +64,37 @@ pub(crate) enum Then {
     },
 }
 
+/// How clients connect that are held. The names are those of `lab::Transport`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+pub(crate) enum Transport {
+    /// Over a WebSocket from the beginning.
+    #[value(name = "websocket")]
+    WebSocket,
+    /// Over long polling, then a WebSocket takes over: what a client does by itself.
+    Upgrade,
+    /// Over long polling, for good.
+    Polling,
+}
+
+impl Then {
+    /// How a client connects.
+    fn transport(&self) -> Transport {
+        match self {
+            Self::Hold { transport, .. } => *transport,
+            Self::Broadcast { .. } | Self::Storm { .. } => Transport::WebSocket,
+        }
+    }
+
+    /// How many connections a client keeps.
+    pub(crate) fn connections(&self) -> u32 {
+        match self.transport() {
+            Transport::WebSocket | Transport::Upgrade => 1,
+            // On one of them it answers pings.
+            Transport::Polling => 2,
+        }
+    }
+}
+
 /// How many of a worker's sockets are being opened at a time.
 const AT_ONCE: usize = 64;
 /// When nothing has come for so long, nothing more is to come.
@@ -74,7 +107,7 @@ pub(crate) async fn run(job: Job, mut boss: Boss) {
     boss.go().await;
     tell(&crowd.open().await);
     match crowd.job.then.clone() {
-        Then::Hold { speaks } => crowd.hold(&mut boss, speaks).await,
+        Then::Hold { speaks, .. } => crowd.hold(&mut boss, speaks).await,
         Then::Broadcast {
             sender,
             to_room,
@@ -106,6 +139,12 @@ pub(crate) async fn run(job: Job, mut boss: Boss) {
             tell(&crowd.returned.borrow());
         }
     }
+}
+
+/// A client that got in.
+enum Connected {
+    Socket(Socket),
+    Poller(Poller),
 }
 
 /// The sockets of a worker.
@@ -146,11 +185,11 @@ impl Crowd {
             let (crowd, opened) = (Rc::clone(self), Rc::clone(&opened));
             spawn_local(async move {
                 let begun = Instant::now();
-                let socket = crowd.connect(client).await;
+                let connected = crowd.enter(client).await;
                 {
                     let mut opened = opened.borrow_mut();
                     opened.counts.sent += 1;
-                    match &socket {
+                    match &connected {
                         Ok(_) => {
                             opened.counts.delivered += 1;
                             opened.times.record(micros(begun.elapsed()));
@@ -160,8 +199,10 @@ impl Crowd {
                     }
                 }
                 drop(door);
-                if let Ok(socket) = socket {
-                    crowd.keep(client, socket).await;
+                match connected {
+                    Ok(Connected::Socket(socket)) => crowd.keep(client, socket).await,
+                    Ok(Connected::Poller(poller)) => poller.poll(crowd.deliveries.clone()).await,
+                    Err(_counted) => {}
                 }
             });
             told += 1;
@@ -176,6 +217,23 @@ impl Crowd {
             .await;
         say(&Said::Progress(told));
         opened.take()
+    }
+
+    /// Connects a client the way that it is to be held.
+    async fn enter(&self, client: u32) -> Result<Connected, Trouble> {
+        let targets = &self.job.targets;
+        match self.job.then.transport() {
+            Transport::WebSocket => self.connect(client).await.map(Connected::Socket),
+            Transport::Upgrade => {
+                let sid = polling::enter(targets, client).await?.into_sid();
+                let upgraded = Socket::upgrade(targets, client, &sid, &self.shared);
+                upgraded.await.map(Connected::Socket)
+            }
+            Transport::Polling => {
+                let poller = polling::enter(targets, client).await?;
+                Ok(Connected::Poller(poller))
+            }
+        }
     }
 
     async fn connect(&self, client: u32) -> Result<Socket, Trouble> {
@@ -290,5 +348,41 @@ impl Crowd {
         let mut returned = self.returned.borrow_mut();
         let missing = self.broken.get().saturating_sub(returned.counts.delivered);
         returned.counts.lost = missing;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::AsyncReadExt, net::TcpListener};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_is_held_begins_with_the_transport_asked_for() {
+        for (transport, begins_with) in [
+            (Transport::WebSocket, "transport=websocket "),
+            (Transport::Upgrade, "transport=polling "),
+            (Transport::Polling, "transport=polling "),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let crowd = Crowd::new(Job {
+                targets: Targets::new(vec![listener.local_addr().unwrap()]),
+                first: 0,
+                clients: 1,
+                then: Then::Hold {
+                    transport,
+                    speaks: false,
+                },
+            });
+            let server = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = [0; 60];
+                stream.read_exact(&mut request).await.unwrap();
+                String::from_utf8_lossy(&request).into_owned()
+            };
+            let (entered, request) = tokio::join!(crowd.enter(0), server);
+            assert!(entered.is_err(), "the server is gone");
+            assert!(request.contains(begins_with), "{transport:?}: {request}");
+        }
     }
 }

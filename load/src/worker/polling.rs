@@ -48,12 +48,12 @@ pub(crate) async fn run(job: Job, mut boss: Boss) {
     for number in job.first..job.first + job.clients {
         let begun = Instant::now();
         opened.counts.sent += 1;
-        match enter(&job, number).await {
-            Ok((user, poller)) => {
+        match user(&job, number).await {
+            Ok((writer, poller)) => {
                 opened.counts.delivered += 1;
                 opened.times.record(micros(begun.elapsed()));
                 spawn_local(poller.poll(deliveries.clone()));
-                writers.push(user);
+                writers.push(writer);
             }
             Err(Trouble::Refused) => opened.counts.refused += 1,
             Err(Trouble::Failed) => opened.counts.failed += 1,
@@ -75,6 +75,16 @@ pub(crate) async fn run(job: Job, mut boss: Boss) {
     boss.go().await;
     while timeout(QUIET, deliveries.grown()).await.is_ok() {}
     tell(&deliveries.tally());
+}
+
+/// Connects a user who will write.
+async fn user(job: &Job, number: u32) -> Result<(Writer, Poller), Trouble> {
+    let poller = enter(&job.targets, number).await?;
+    let writer = Writer {
+        line: Line::connect(&job.targets, number).await?,
+        session: poller.session.clone(),
+    };
+    Ok((writer, poller))
 }
 
 /// A session: what every request of it begins with.
@@ -111,29 +121,26 @@ fn get(target: &str, client: u32) -> Vec<u8> {
         .into_bytes()
 }
 
-/// Opens a session and connects: GET `0{…}`, POST `40{"user":…}`, and polls until `40{…}`.
-async fn enter(job: &Job, number: u32) -> Result<(Writer, Poller), Trouble> {
-    let mut asking = Line::connect(&job.targets, number).await?;
-    let opened = asking
+/// Opens a session and connects as the user with that number: GET `0{…}`, POST `40{"user":…}`, and polls until `40{…}`.
+pub(crate) async fn enter(targets: &Targets, number: u32) -> Result<Poller, Trouble> {
+    let mut polls = Line::connect(targets, number).await?;
+    let opened = polls
         .ask(&get("/socket.io/?EIO=4&transport=polling", number))
         .await?;
     let session = Session {
         number,
         sid: sid(&opened).ok_or(Trouble::Failed)?,
     };
-    let mut writer = Writer {
-        line: Line::connect(&job.targets, number).await?,
-        session: session.clone(),
-    };
+    let mut answers = Line::connect(targets, number).await?;
     let hello = format!(r#"40{{"user":"user {number}"}}"#);
-    writer.send(&hello).await?;
+    answers.ask(&session.post(&hello)).await?;
     loop {
-        let packets = asking.ask(&session.get()).await?;
+        let packets = polls.ask(&session.get()).await?;
         if packets
             .split(|byte| *byte == SEPARATOR)
             .any(|packet| packet == b"2")
         {
-            writer.send("3").await?;
+            answers.ask(&session.post("3")).await?;
         }
         if packets
             .split(|byte| *byte == SEPARATOR)
@@ -142,12 +149,11 @@ async fn enter(job: &Job, number: u32) -> Result<(Writer, Poller), Trouble> {
             break;
         }
     }
-    let poller = Poller {
-        polls: asking,
-        answers: Line::connect(&job.targets, number).await?,
+    Ok(Poller {
+        polls,
+        answers,
         session,
-    };
-    Ok((writer, poller))
+    })
 }
 
 /// Between packets of one payload (Engine.IO protocol 4, "HTTP long-polling").
@@ -196,15 +202,21 @@ impl Line {
     }
 }
 
-/// The half of a user that listens.
-struct Poller {
+/// The half of a user that listens: two connections.
+pub(crate) struct Poller {
     polls: Line,
     answers: Line,
     session: Session,
 }
 
 impl Poller {
-    async fn poll(mut self, deliveries: Deliveries) {
+    /// Ends it, and leaves its session to a WebSocket.
+    pub(crate) fn into_sid(self) -> String {
+        self.session.sid
+    }
+
+    /// Polls for as long as there is an answer; pings are answered.
+    pub(crate) async fn poll(mut self, deliveries: Deliveries) {
         let mut heard = HashMap::new();
         loop {
             let packets = match self.polls.ask(&self.session.get()).await {

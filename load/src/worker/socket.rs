@@ -38,7 +38,7 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Opens a WebSocket and connects as `user`: GET, `101`, `0{…}`, `40{"user":…}`, `40{…}`.
+    /// Connects as `user` over a WebSocket: GET, `101`, `0{…}`, `40{"user":…}`, `40{…}`.
     pub(crate) async fn connect(
         targets: &Targets,
         client: u32,
@@ -46,17 +46,43 @@ impl Socket {
         shared: &Shared,
     ) -> Result<Self, Trouble> {
         let deadline = Instant::now() + PATIENCE;
-        let mut connection = Connection::new(connect(targets, client).await?);
-        let response = connection.ask(&upgrade(source(client))).await?;
-        if response.status != 101 {
-            return Err(Trouble::Refused);
-        }
-        let mut socket = Self::upgraded(connection, response, shared);
+        let mut socket = Self::open(targets, client, "", shared).await?;
         let hello = format!(r#"40{{"user":"{user}"}}"#);
         socket.await_packet(b"0", b"0", deadline).await?;
         socket.send(&hello).await?;
         socket.await_packet(b"40", b"4", deadline).await?;
         Ok(socket)
+    }
+
+    /// Takes a session from long polling to a WebSocket: GET, `101`, `2probe`, `3probe`, `5`
+    /// (Engine.IO protocol 4, "Upgrade").
+    pub(crate) async fn upgrade(
+        targets: &Targets,
+        client: u32,
+        sid: &str,
+        shared: &Shared,
+    ) -> Result<Self, Trouble> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut socket = Self::open(targets, client, &format!("&sid={sid}"), shared).await?;
+        socket.send("2probe").await?;
+        socket.await_packet(b"3probe", b"3", deadline).await?;
+        socket.send("5").await?;
+        Ok(socket)
+    }
+
+    /// Opens a WebSocket, with what is added to the request's query.
+    async fn open(
+        targets: &Targets,
+        client: u32,
+        query: &str,
+        shared: &Shared,
+    ) -> Result<Self, Trouble> {
+        let mut connection = Connection::new(connect(targets, client).await?);
+        let response = connection.ask(&request(query, source(client))).await?;
+        if response.status != 101 {
+            return Err(Trouble::Refused);
+        }
+        Ok(Self::upgraded(connection, response, shared))
     }
 
     fn upgraded(connection: Connection, response: Response, shared: &Shared) -> Self {
@@ -160,9 +186,9 @@ struct Sorted {
 }
 
 /// The request that becomes a WebSocket (RFC 6455, section 4.1), with the key of its example.
-fn upgrade(source: Ipv4Addr) -> Vec<u8> {
+fn request(query: &str, source: Ipv4Addr) -> Vec<u8> {
     format!(
-        "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\n\
+        "GET /socket.io/?EIO=4&transport=websocket{query} HTTP/1.1\r\n\
          Host: localhost\r\n\
          Connection: Upgrade\r\n\
          Upgrade: websocket\r\n\
@@ -171,4 +197,37 @@ fn upgrade(source: Ipv4Addr) -> Vec<u8> {
          X-Forwarded-For: {source}\r\n\r\n"
     )
     .into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::AsyncReadExt, net::TcpListener};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_upgrade_names_its_session_and_moves_it_once_the_probe_is_answered() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let targets = Targets::new(vec![listener.local_addr().unwrap()]);
+        let server = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; super::request("&sid=abc", source(0)).len()];
+            stream.read_exact(&mut request).await.unwrap();
+            let answer = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+            let mut probe = wire::text("2probe");
+            stream.read_exact(&mut probe).await.unwrap();
+            stream.write_all(b"\x81\x063probe").await.unwrap();
+            let mut moved = wire::text("5");
+            stream.read_exact(&mut moved).await.unwrap();
+            (request, probe, moved)
+        };
+        let shared = Shared::default();
+        let (upgraded, (request, probe, moved)) =
+            tokio::join!(Socket::upgrade(&targets, 0, "abc", &shared), server);
+        assert!(upgraded.is_ok());
+        let line = b"GET /socket.io/?EIO=4&transport=websocket&sid=abc HTTP/1.1\r\n";
+        assert!(request.starts_with(line));
+        assert_eq!((probe, moved), (wire::text("2probe"), wire::text("5")));
+    }
 }

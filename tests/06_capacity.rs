@@ -1,15 +1,28 @@
-//! Chapter 6: what so many sockets need, by arithmetic.
+//! Chapter 6: what so many sockets need, by arithmetic; and where they end, on a stage.
 
 // All of this file is a test, its helpers too.
 #![allow(clippy::unwrap_used)]
 
-#[allow(dead_code)]
-#[path = "harness/binary.rs"]
-mod binary;
+mod harness;
 
-use binary::{command, is_refused, run};
-use ch06_full_stack::capacity::{Capacity, DELIVERIES};
+use std::path::Path;
+
+use ch06_full_stack::{
+    capacity::{Capacity, DELIVERIES},
+    limits::{CONFIG, PORTS, SHORTAGE, crowd, ports, serve_with_descriptors, with_connections},
+};
 use clap::Parser;
+use harness::{
+    attack::{NOTICEABLE, idle},
+    bench::Bench,
+    binary::{command, every_claim_holds, is_refused, run},
+};
+use lab::{Event, Stage, event::Part};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 
 const CAPACITY: &str = env!("CARGO_BIN_EXE_capacity");
 
@@ -71,4 +84,122 @@ fn what_makes_no_sense_is_refused() {
     is_refused(command(CAPACITY).args(much), 2, &["8GiB"]);
     let many = ["--sockets", "9", "--receivers", "10"];
     is_refused(command(CAPACITY).args(many), 1, &["--receivers 10"]);
+}
+
+// ---- on a stage ----
+
+#[test]
+fn every_claim_about_limits_holds() {
+    every_claim_holds(CAPACITY);
+}
+
+/// A server that may have so many descriptors; its URL.
+async fn server(stage: &mut Stage, descriptors: usize) -> String {
+    let binary = Path::new(CAPACITY);
+    serve_with_descriptors(stage, binary, descriptors)
+        .await
+        .unwrap();
+    stage.server_url('A').unwrap()
+}
+
+#[tokio::test]
+async fn a_server_without_descriptors_takes_new_sockets_once_some_are_free() {
+    let mut bench = Bench::new(CAPACITY);
+    let url = server(&mut bench.stage, 64).await;
+    let mut full = crowd(&[&url], 64).await;
+    assert!(
+        full.error.is_some() && full.users.len() > 40,
+        "{}",
+        full.users.len()
+    );
+    assert!(bench.stage.await_line('A', SHORTAGE).await);
+    full.users.truncate(20);
+    assert_eq!(crowd(&[&url], 10).await.users.len(), 10);
+
+    let url = server(&mut bench.stage, 200).await;
+    assert_eq!(crowd(&[&url], 64).await.users.len(), 64);
+}
+
+#[tokio::test]
+async fn a_server_without_descriptors_says_so_once_while_clients_come_and_go() {
+    let mut bench = Bench::new(CAPACITY);
+    server(&mut bench.stage, 64).await;
+    let address = bench.stage.server_addresses()[0];
+    // More than it can take: the last of them wait, in the order in which they came.
+    let mut crowd = idle(address, 70).await;
+    assert!(bench.stage.await_line('A', SHORTAGE).await);
+    let mut taken = 0;
+    while answers(&mut crowd[taken]).await {
+        taken += 1;
+    }
+    assert!(taken > 40, "{taken} were taken");
+    // With each that goes, the next gets in, and then there is no descriptor left again.
+    for number in 0..5 {
+        drop(crowd.remove(0));
+        assert!(
+            hears(&mut crowd[taken - 1]).await,
+            "after {number} were gone"
+        );
+        ask(&mut crowd[taken]).await;
+    }
+    assert_eq!(shortages(&bench.stage), 1);
+}
+
+async fn ask(connection: &mut TcpStream) {
+    let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    connection.write_all(request).await.unwrap();
+}
+
+/// Whether an answer comes.
+async fn hears(connection: &mut TcpStream) -> bool {
+    let mut first = [0];
+    let answer = timeout(NOTICEABLE, connection.read_exact(&mut first)).await;
+    answer.is_ok_and(|read| read.is_ok())
+}
+
+async fn answers(connection: &mut TcpStream) -> bool {
+    ask(connection).await;
+    hears(connection).await
+}
+
+/// How often server A has said that it takes no more connections.
+fn shortages(stage: &Stage) -> usize {
+    let events = stage.observer().so_far().into_iter();
+    let said = events.filter(|observed| {
+        matches!(&observed.event, Event::Said { part: Part::Server('A'), line }
+            if line.contains(SHORTAGE))
+    });
+    said.count()
+}
+
+#[tokio::test]
+async fn an_nginx_worker_spends_two_connections_on_a_socket() {
+    let mut bench = Bench::with_servers(CAPACITY, &[("ADAPTER", "off")]).await;
+    let url = bench
+        .nginx_with(CONFIG, |config| with_connections(config, 32))
+        .await;
+    let full = crowd(&[&url], 64).await;
+    assert!(full.error.is_some());
+    assert!(
+        (12..=16).contains(&full.users.len()),
+        "{}",
+        full.users.len()
+    );
+    drop(full);
+    let url = bench
+        .nginx_with(CONFIG, |config| with_connections(config, 200))
+        .await;
+    assert_eq!(crowd(&[&url], 64).await.users.len(), 64);
+}
+
+#[tokio::test]
+async fn nginx_has_as_many_ports_for_each_server_as_there_are() {
+    let bench = Bench::new(CAPACITY);
+    let Some([one, three]) = ports(&bench.stage).await.unwrap() else {
+        println!("not tried: this system gives nobody a network of his own");
+        return;
+    };
+    assert_eq!(one.held, PORTS, "{one:?}");
+    assert!(one.line.as_ref().unwrap().contains("failed (99"), "{one:?}");
+    assert_eq!((three.held, three.client), (2 * PORTS, None));
 }

@@ -16,7 +16,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{mpsc, watch},
-    time::sleep,
+    time::{Instant, sleep},
 };
 use tower_http::timeout::TimeoutLayer;
 
@@ -35,6 +35,9 @@ pub const ANSWER_TIME: Duration = Duration::from_mins(1);
 
 /// After a connection could not be taken, most likely for want of descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// A shortage is over once every connection could be taken for so long.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// What carries requests and answers: a TCP connection, or one with a guard before it.
 pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -61,7 +64,7 @@ pub async fn serve_guarded<C: Connection>(
     let (serving, ending) = watch::channel(());
     let (open, mut all_closed) = mpsc::channel::<Infallible>(1);
     let mut end = pin!(end);
-    let mut is_short = false;
+    let mut shortage = Shortage::default();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -69,7 +72,6 @@ pub async fn serve_guarded<C: Connection>(
         };
         match accepted {
             Ok((stream, client)) => {
-                is_short = false;
                 // As in Node.js: a small message is sent at once, and waits for no other
                 // (Nagle's algorithm). Where that cannot be had, it is only slower.
                 let _slower = stream.set_nodelay(true);
@@ -82,10 +84,9 @@ pub async fn serve_guarded<C: Connection>(
                 });
             }
             Err(error) => {
-                if !is_short {
+                if shortage.is_news(Instant::now()) {
                     log(format!("no more connections can be taken for now: {error}"));
                 }
-                is_short = true;
                 sleep(PAUSE).await;
             }
         }
@@ -95,6 +96,21 @@ pub async fn serve_guarded<C: Connection>(
     drop((listener, serving, open));
     drain.await;
     all_closed.recv().await;
+}
+
+/// Whether connections could be taken of late. Where clients come and go, one gets in now
+/// and then, and the next does not: that is one shortage, not many.
+#[derive(Default)]
+struct Shortage {
+    last: Option<Instant>,
+}
+
+impl Shortage {
+    /// A connection could not be taken. Returns whether a shortage begins with that.
+    fn is_news(&mut self, now: Instant) -> bool {
+        let before = self.last.replace(now);
+        before.is_none_or(|before| now.duration_since(before) >= QUIET)
+    }
 }
 
 async fn serve_one(
@@ -116,5 +132,24 @@ async fn serve_one(
             connection.as_mut().graceful_shutdown();
             connection.await
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortage_is_said_once_and_again_after_a_quiet_time() {
+        let mut shortage = Shortage::default();
+        let start = Instant::now();
+        let seconds = |seconds| start + Duration::from_secs(seconds);
+        assert!(shortage.is_news(start));
+        // However long it goes on: each failure is soon after the one before.
+        for second in 1..60 {
+            assert!(!shortage.is_news(seconds(second)), "after {second} s");
+        }
+        assert!(shortage.is_news(seconds(59) + QUIET));
+        assert!(!shortage.is_news(seconds(60) + QUIET));
     }
 }

@@ -6,7 +6,8 @@
 //! say who may connect, [`emit`] sends from outside, [`experiment`] is what users do, and
 //! `page` is the chat in a browser. `lane` keeps a client's messages in order, [`stuck`]
 //! ends clients that do not read, and [`lean`] keeps little of a request. [`drill`] counts what is lost when something dies,
-//! [`soak`] does so for half an hour, and [`capacity`] says what so many sockets need.
+//! [`soak`] does so for half an hour, [`capacity`] says what so many sockets need, and
+//! [`limits`] shows where they end.
 
 pub mod auth;
 pub mod capacity;
@@ -18,6 +19,7 @@ pub mod emit;
 pub mod experiment;
 mod lane;
 pub mod lean;
+pub mod limits;
 pub mod origin;
 mod page;
 pub mod pusher;

@@ -1,15 +1,148 @@
-//! What so many sockets need, and which part is full first: see `CAPACITY.md`.
+//! Chapter 6, aside: what limits the number of sockets. See `CAPACITY.md`.
 //!
 //! ```text
-//! cargo run -p ch06-full-stack --bin capacity -- --sockets 100000 --messages 50
+//! cargo run -p ch06-full-stack --bin capacity                                          each limit, met and lifted
+//! cargo run -p ch06-full-stack --bin capacity -- --check                               the same, then says what held, exits 0 or 1
+//! cargo run -p ch06-full-stack --bin capacity -- --sockets 100000 --messages 50        no stage: what so many sockets need
 //! ```
 
-use std::process::ExitCode;
+use std::{env, process::ExitCode};
 
-use ch06_full_stack::capacity::Capacity;
+use ch06_full_stack::{
+    capacity::Capacity,
+    chat,
+    limits::{
+        CONFIG, Crowd, PORTS, SHORTAGE, crowd, in_a_network_of_its_own, line_with, ports,
+        serve_with_descriptors, with_connections,
+    },
+};
 use clap::Parser;
+use lab::{Chapter, Result, Stage};
 
 fn main() -> ExitCode {
-    let report = Capacity::parse().report();
-    lab::exit_code(report.map(ch01_express_pid::log))
+    // Only a calculation names a number of sockets.
+    if env::args().any(|argument| argument.starts_with("--sockets")) {
+        let report = Capacity::parse().report();
+        return lab::exit_code(report.map(ch01_express_pid::log));
+    }
+    Chapter::new(
+        "Chapter 6 · what limits the number of sockets (with --sockets N: a calculation)",
+        chat::serve,
+    )
+    .with_program("ports", in_a_network_of_its_own)
+    .run(lesson)
+}
+
+async fn lesson(stage: &mut Stage) -> Result<()> {
+    stage.note(
+        "Each limit made so small that a few dozen sockets meet it, and then lifted. In the\n\
+         order in which 30,000 sockets would meet them.\n\n",
+    );
+    descriptors(stage).await?;
+    connections(stage).await?;
+    few_ports(stage).await?;
+    stage.try_by_hand(
+        "What so many sockets need, and which limit they meet first\n\n  \
+         cargo run -p ch06-full-stack --bin capacity -- --sockets 100000 --messages 50",
+    );
+    Ok(())
+}
+
+/// More than the narrow server can take.
+const WANTED: usize = 64;
+
+async fn descriptors(stage: &mut Stage) -> Result<()> {
+    stage.step("Descriptors: a server that may have 64, and one that may have 200");
+    let mut full = crowd_of_one_server(stage, 64).await?;
+    stage.claim_seen(
+        format!(
+            "64 sockets are too many: {} are open, and the next waits",
+            full.users.len()
+        ),
+        full.told(),
+        full.error.is_some(),
+    );
+    let said = stage.await_line('A', SHORTAGE).await;
+    stage.claim(
+        "the server says so, and lives",
+        said && stage.server_pid('A').is_some(),
+    );
+    full.users.truncate(full.users.len() / 2);
+    let again = crowd(&[&stage.server_url('A')?], 5).await;
+    stage.claim(
+        "half of them leave, and it takes new ones",
+        again.users.len() == 5,
+    );
+    drop((full, again));
+    let lifted = crowd_of_one_server(stage, 200).await?;
+    stage.claim(
+        "with `ulimit -n 200` all 64 are open",
+        lifted.users.len() == WANTED,
+    );
+    Ok(())
+}
+
+async fn crowd_of_one_server(stage: &mut Stage, limit: usize) -> Result<Crowd> {
+    serve_with_descriptors(stage, &env::current_exe()?, limit).await?;
+    Ok(crowd(&[&stage.server_url('A')?], WANTED).await)
+}
+
+async fn connections(stage: &mut Stage) -> Result<()> {
+    stage.step("Connections of an nginx worker: 32, and 200");
+    stage.start_servers(3, &[("ADAPTER", "off")]).await?;
+    let mut observer = stage.observer();
+    let full = crowd_through_nginx(stage, 32).await?;
+    stage.claim_seen(
+        format!(
+            "with `worker_connections 32;` {} sockets are open",
+            full.users.len()
+        ),
+        full.told(),
+        full.error.is_some() && full.users.len() <= 16,
+    );
+    let line = line_with(&mut observer, "worker_connections are not enough").await;
+    let has_line = line.is_some();
+    stage.claim_seen("nginx's log says why", line.unwrap_or_default(), has_line);
+    drop(full);
+    let lifted = crowd_through_nginx(stage, 200).await?;
+    stage.claim("with 200, all 64 are open", lifted.users.len() == WANTED);
+    Ok(())
+}
+
+async fn crowd_through_nginx(stage: &mut Stage, connections: usize) -> Result<Crowd> {
+    let site = stage.nginx_site(CONFIG, |config| with_connections(config, connections))?;
+    let url = stage.run_nginx(&site).await?;
+    Ok(crowd(&[&url], WANTED).await)
+}
+
+async fn few_ports(stage: &Stage) -> Result<()> {
+    stage.step(&format!(
+        "Ports: a network with {PORTS} for outgoing connections"
+    ));
+    let Some([one, three]) = ports(stage).await? else {
+        stage.note("Not shown: this system gives nobody a network of his own (`unshare -Urn`).");
+        return Ok(());
+    };
+    stage.claim_seen(
+        format!(
+            "nginx has {} connections to one server, and no more",
+            one.held
+        ),
+        one.client.unwrap_or_default(),
+        one.held == PORTS,
+    );
+    let has_line = one.line.is_some();
+    stage.claim_seen(
+        "nginx's log says why",
+        one.line.unwrap_or_default(),
+        has_line,
+    );
+    stage.claim(
+        format!(
+            "with three servers all {} are open: a port counts for each server",
+            three.held
+        ),
+        three.held == 2 * PORTS && three.client.is_none(),
+    );
+    Ok(())
 }

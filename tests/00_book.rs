@@ -567,9 +567,14 @@ fn chapters() -> impl Iterator<Item = String> {
     names(&root().join("chapters")).into_iter()
 }
 
-/// The book's own README, the load generator's, and each chapter's.
+/// The book's own README, the load generator's, each chapter's, and the page about capacity.
 fn readmes() -> impl Iterator<Item = Page> {
-    let own = ["README.md", "load/README.md"].map(|path| Page::read(&root(), path));
+    let own = [
+        "README.md",
+        "load/README.md",
+        "chapters/06-full-stack/CAPACITY.md",
+    ]
+    .map(|path| Page::read(&root(), path));
     let chapters =
         chapters().map(|folder| Page::read(&root(), &format!("chapters/{folder}/README.md")));
     own.into_iter().chain(chapters)

@@ -585,10 +585,17 @@ fn chapters() -> impl Iterator<Item = String> {
     names(&root().join("chapters")).into_iter()
 }
 
-/// The book's own README, those of the load generator and of `deploy`, and each chapter's.
+/// The book's own README, those of the load generator and of `deploy`, each chapter's, and the
+/// pages beside them.
 fn readmes() -> impl Iterator<Item = Page> {
-    let own =
-        ["README.md", "load/README.md", "deploy/README.md"].map(|path| Page::read(&root(), path));
+    let own = [
+        "README.md",
+        "load/README.md",
+        "deploy/README.md",
+        "chapters/04-ip-hash/WRONG-FIXES.md",
+        "chapters/06-full-stack/CAPACITY.md",
+    ]
+    .map(|path| Page::read(&root(), path));
     let chapters =
         chapters().map(|folder| Page::read(&root(), &format!("chapters/{folder}/README.md")));
     own.into_iter().chain(chapters)

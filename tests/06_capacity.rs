@@ -9,13 +9,16 @@ use std::path::Path;
 
 use ch06_full_stack::{
     capacity::{Capacity, DELIVERIES},
-    limits::{CONFIG, PORTS, SHORTAGE, crowd, ports, serve_with_descriptors, with_connections},
+    limits::{
+        CONFIG, PORTS, SHORTAGE, crowd, ports, serve_with_descriptors, serve_with_memory,
+        with_connections,
+    },
 };
 use clap::Parser;
 use harness::{
     attack::{NOTICEABLE, idle},
     bench::Bench,
-    binary::{command, every_claim_holds, is_refused, run},
+    binary::{command, is_refused, run},
 };
 use lab::{Event, Stage, event::Part};
 use tokio::{
@@ -88,9 +91,33 @@ fn what_makes_no_sense_is_refused() {
 
 // ---- on a stage ----
 
+/// What only Linux says, where it gives a user a network of his own.
+const OF_PORTS: [&str; 2] = [
+    "HTTP status 502",
+    "failed (99: Cannot assign requested address) while connecting to upstream",
+];
+
 #[test]
-fn every_claim_about_limits_holds() {
-    every_claim_holds(CAPACITY);
+fn every_limit_is_met_and_lifted_with_the_errors_that_the_page_quotes() {
+    let outcome = run(command(CAPACITY).args(["--check", "--ports", "auto"]));
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let page = include_str!("../chapters/06-full-stack/CAPACITY.md");
+    let mut quoted = vec![
+        "no answer within 5 s",
+        "no more connections can be taken for now: Too many open files (os error 24)",
+        "the connection broke: WebSocket protocol error: Handshake not finished",
+        "[alert] 32 worker_connections are not enough",
+    ];
+    if !outcome.stdout.contains("Not shown: this system") {
+        quoted.extend(OF_PORTS);
+    }
+    for error in quoted {
+        assert!(
+            page.contains(&format!("`{error}`")),
+            "no {error} in the page"
+        );
+        assert!(outcome.stdout.contains(error), "no {error} in {outcome:?}");
+    }
 }
 
 /// A server that may have so many descriptors; its URL.
@@ -202,4 +229,25 @@ async fn nginx_has_as_many_ports_for_each_server_as_there_are() {
     assert_eq!(one.held, PORTS, "{one:?}");
     assert!(one.line.as_ref().unwrap().contains("failed (99"), "{one:?}");
     assert_eq!((three.held, three.client), (2 * PORTS, None));
+}
+
+#[tokio::test]
+async fn a_server_without_memory_dies_and_with_more_holds_them_all() {
+    let mut bench = Bench::new(CAPACITY);
+    let binary = Path::new(CAPACITY);
+    for (mebibytes, is_enough) in [(4, false), (64, true)] {
+        let stage = &mut bench.stage;
+        if !serve_with_memory(stage, binary, mebibytes * 1024)
+            .await
+            .unwrap()
+        {
+            println!("not tried: only Linux says how much memory a process starts with");
+            return;
+        }
+        let url = stage.server_url('A').unwrap();
+        let crowd = crowd(&[&url], 500).await;
+        assert_eq!(crowd.users.len() == 500, is_enough, "{}", crowd.told());
+        let said = is_enough || stage.await_line('A', "memory allocation of").await;
+        assert!(said, "with {mebibytes} MiB it ended for another reason");
+    }
 }

@@ -3,7 +3,7 @@
 //! [`crowd`] is the same for all: it opens sockets, one after the other, until one is not
 //! to be had.
 
-use std::{env, ffi::OsStr, fs, os::unix::process::CommandExt, path::Path, process};
+use std::{env, fs, os::unix::process::CommandExt, path::Path, process};
 
 use anyhow::{Context, bail};
 use lab::{
@@ -88,6 +88,27 @@ impl Crowd {
 /// When it does not start, as with a limit above this user's own (`ulimit -Hn`).
 pub async fn serve_with_descriptors(stage: &mut Stage, binary: &Path, limit: usize) -> Result<()> {
     serve(stage, binary, &format!("ulimit -n {limit}"), 1).await
+}
+
+/// Starts one server that may have so many KiB of address space more than it has when it
+/// starts, in place of those that run. Returns whether it could: only Linux says how much
+/// that is.
+///
+/// # Errors
+/// When it does not start.
+pub async fn serve_with_memory(stage: &mut Stage, binary: &Path, more: usize) -> Result<bool> {
+    serve(stage, binary, "true", 1).await?;
+    let pid = stage.server_pid('A').context("server A just started")?;
+    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
+        return Ok(false);
+    };
+    let size = status.lines().find_map(|line| {
+        let kib = line.strip_prefix("VmSize:")?.strip_suffix("kB")?;
+        kib.trim().parse::<usize>().ok()
+    });
+    let size = size.with_context(|| format!("/proc/{pid}/status has no VmSize"))?;
+    serve(stage, binary, &format!("ulimit -v {}", size + more), 1).await?;
+    Ok(true)
 }
 
 /// The config with one worker that has so many connections.
@@ -221,11 +242,10 @@ fn among(config: &str, servers: u8, listen: &str) -> String {
 
 /// Starts servers, in place of those that run, each by a shell that does `first` before.
 async fn serve(stage: &mut Stage, binary: &Path, first: &str, servers: u8) -> Result<()> {
-    let script = format!("{first} && exec \"$0\"");
+    // A file, so that the line which brings a dead server back is one for a terminal.
+    let script = stage.folder().join("server.sh");
+    fs::write(&script, format!("{first} && exec \"$1\"\n"))?;
     stage.stop_servers().await;
-    stage.serve_with(
-        "sh",
-        &[OsStr::new("-c"), script.as_ref(), binary.as_os_str()],
-    );
+    stage.serve_with("sh", &[script.as_os_str(), binary.as_os_str()]);
     stage.start_servers(servers, &ENVIRONMENT).await
 }

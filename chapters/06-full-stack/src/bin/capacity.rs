@@ -13,11 +13,12 @@ use ch06_full_stack::{
     chat,
     limits::{
         CONFIG, Crowd, PORTS, SHORTAGE, crowd, in_a_network_of_its_own, line_with, ports,
-        serve_with_descriptors, with_connections,
+        serve_with_descriptors, serve_with_memory, with_connections,
     },
 };
 use clap::Parser;
-use lab::{Chapter, Result, Stage};
+use lab::{Chapter, Event, Observer, Result, Stage, client::PATIENCE, event::Part};
+use tokio::time::timeout;
 
 fn main() -> ExitCode {
     // Only a calculation names a number of sockets.
@@ -35,12 +36,13 @@ fn main() -> ExitCode {
 
 async fn lesson(stage: &mut Stage) -> Result<()> {
     stage.note(
-        "Each limit made so small that a few dozen sockets meet it, and then lifted. In the\n\
-         order in which 30,000 sockets would meet them.\n\n",
+        "Each limit made so small that dozens of sockets meet it, or hundreds, and then\n\
+         lifted. In the order in which 30,000 sockets would meet them.\n\n",
     );
     descriptors(stage).await?;
     connections(stage).await?;
     few_ports(stage).await?;
+    memory(stage).await?;
     stage.try_by_hand(
         "What so many sockets need, and which limit they meet first\n\n  \
          cargo run -p ch06-full-stack --bin capacity -- --sockets 100000 --messages 50",
@@ -145,4 +147,64 @@ async fn few_ports(stage: &Stage) -> Result<()> {
         three.held == 2 * PORTS && three.client.is_none(),
     );
     Ok(())
+}
+
+/// More than 4 MiB can hold.
+const MANY: usize = 500;
+
+async fn memory(stage: &mut Stage) -> Result<()> {
+    stage.step("Memory: a server that may take 4 MiB more than it starts with, and 64");
+    let observer = stage.observer().from_now();
+    let Some(full) = crowd_within(stage, 4).await? else {
+        stage.note("Not shown: only Linux says how much memory a process starts with.");
+        return Ok(());
+    };
+    stage.claim_seen(
+        format!("after {} sockets it is full", full.users.len()),
+        full.told(),
+        full.error.is_some(),
+    );
+    let line = line_with(&mut observer.clone(), "memory allocation of").await;
+    let has_line = line.is_some();
+    stage.claim_seen(
+        "the server says so, and this one dies",
+        line.unwrap_or_default(),
+        has_line && server_dies(&mut observer.clone()).await,
+    );
+    drop(full);
+    let lifted = crowd_within(stage, 64).await?;
+    stage.claim(
+        format!("with 64 MiB all {MANY} are open"),
+        lifted.is_some_and(|crowd| crowd.users.len() == MANY),
+    );
+    Ok(())
+}
+
+async fn crowd_within(stage: &mut Stage, mebibytes: usize) -> Result<Option<Crowd>> {
+    if !serve_with_memory(stage, &env::current_exe()?, mebibytes * 1024).await? {
+        return Ok(None);
+    }
+    Ok(Some(crowd(&[&stage.server_url('A')?], MANY).await))
+}
+
+/// Waits until the stage has seen server A's end.
+async fn server_dies(observer: &mut Observer) -> bool {
+    let seen = async {
+        loop {
+            let is_end = |event| {
+                matches!(
+                    event,
+                    Event::Down {
+                        part: Part::Server('A'),
+                        ..
+                    }
+                )
+            };
+            let mut events = observer.next(1_000).await.into_iter();
+            if events.any(|observed| is_end(observed.event)) {
+                return;
+            }
+        }
+    };
+    timeout(PATIENCE, seen).await.is_ok()
 }

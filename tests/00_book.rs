@@ -40,6 +40,14 @@ fn each_config_adds_to_the_one_before_what_its_lesson_is_about() {
         ("03-websocket", "04-least-conn"),
         ("03-websocket", "04-consistent-hash"),
         ("03-websocket", "04-cookie"),
+        ("04-ip-hash", "04-wrong-arg-sid"),
+        ("04-ip-hash", "04-wrong-no-upgrade"),
+        ("04-ip-hash", "04-wrong-read-timeout"),
+        ("04-ip-hash", "04-wrong-backup"),
+        ("04-ip-hash", "04-wrong-realip"),
+        ("04-ip-hash", "04-wrong-websocket-only"),
+        ("04-least-conn", "04-wrong-workers"),
+        ("04-wrong-workers", "04-workers-zone"),
         ("04-ip-hash", "06-full-stack"),
         ("06-full-stack", "06-max-fails-0"),
         ("06-full-stack", "06-shutdown-timeout"),
@@ -567,9 +575,14 @@ fn chapters() -> impl Iterator<Item = String> {
     names(&root().join("chapters")).into_iter()
 }
 
-/// The book's own README, the load generator's, and each chapter's.
+/// The book's own README, the load generator's, and each chapter's; and a chapter's other page.
 fn readmes() -> impl Iterator<Item = Page> {
-    let own = ["README.md", "load/README.md"].map(|path| Page::read(&root(), path));
+    let own = [
+        "README.md",
+        "load/README.md",
+        "chapters/04-ip-hash/WRONG-FIXES.md",
+    ]
+    .map(|path| Page::read(&root(), path));
     let chapters =
         chapters().map(|folder| Page::read(&root(), &format!("chapters/{folder}/README.md")));
     own.into_iter().chain(chapters)

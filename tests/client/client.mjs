@@ -51,13 +51,15 @@ function open({ url, transports, forwardedFor, user }) {
 
 /** Connected, and upgraded where it may upgrade; or the first error, with the answer behind it. */
 function settled(socket, upgradeMayFail = false) {
+  // Listened for from the start: it may fail before the server's welcome is there.
+  const upgradeFails = new Promise((resolve) => socket.io.engine.once("upgradeError", resolve));
   return new Promise((resolve) => {
     socket.on("connect", () => {
       const { engine } = socket.io;
       const done = () => resolve({ connected: true, transport: engine.transport.name });
       const upgrades = engine.opts.transports.includes("websocket") && engine.transport.name === "polling";
       if (upgrades) engine.once("upgrade", done);
-      if (upgrades && upgradeMayFail) engine.once("upgradeError", done);
+      if (upgrades && upgradeMayFail) upgradeFails.then(done);
       if (!upgrades) done();
     });
     socket.on("connect_error", (error) => {

@@ -131,20 +131,26 @@ async fn websocket_alone_never_connects_where_a_proxy_blocks_it() {
 }
 
 #[tokio::test]
-async fn the_official_client_stays_with_polling_where_a_proxy_blocks_websocket() {
+async fn the_official_client_stays_with_polling_where_no_websocket_passes() {
     let Some(client) = OfficialClient::find() else {
         return;
     };
-    let (_bench, url) = bench("04-wrong-websocket-only.conf").await;
-    let connect = async |transports: Value| {
+    let connect = async |url: &str, transports: Value| {
         let options = json!({ "url": url, "transports": transports, "upgradeMayFail": true });
         client.run(&["connect", &options.to_string()]).await
     };
-    let outcome = connect(json!(["websocket"])).await;
-    assert_eq!(outcome["error"], json!("websocket error"), "{outcome}");
-    let outcome = connect(json!(["polling", "websocket"])).await;
-    assert_eq!(outcome["connected"], json!(true), "{outcome}");
-    assert_eq!(outcome["transport"], json!("polling"), "{outcome}");
+    for config in ["04-wrong-websocket-only.conf", "04-wrong-no-upgrade.conf"] {
+        let (_bench, url) = bench(config).await;
+        let outcome = connect(&url, json!(["websocket"])).await;
+        assert_eq!(outcome["connected"], json!(false), "{config}: {outcome}");
+        let outcome = connect(&url, json!(["polling", "websocket"])).await;
+        assert_eq!(outcome["connected"], json!(true), "{config}: {outcome}");
+        assert_eq!(
+            outcome["transport"],
+            json!("polling"),
+            "{config}: {outcome}"
+        );
+    }
 }
 
 // ---- the program that runs them, and the page about them ----

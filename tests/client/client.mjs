@@ -3,7 +3,8 @@
 //   node client.mjs connect <options>            connects once, and says how that ended
 //   node client.mjs write <alice> <bob> <text>   alice writes to bob, and says whether it arrived
 //
-// Options are JSON: { url, transports?, forwardedFor?, user?, upgradeMayFail? }.
+// Options are JSON: { url, transports?, forwardedFor?, user?, withCredentials?,
+// upgradeMayFail? }.
 
 import { io } from "socket.io-client";
 
@@ -37,11 +38,12 @@ async function write(alice, bob, text) {
   return { connected: true, arrived: message?.text === text && message?.from === from.user };
 }
 
-function open({ url, transports, forwardedFor, user }) {
+function open({ url, transports, forwardedFor, user, withCredentials }) {
   return io(url, {
     transports: transports ?? ["polling", "websocket"],
     extraHeaders: forwardedFor ? { "x-forwarded-for": forwardedFor } : {},
     auth: { user },
+    withCredentials,
     forceNew: true,
     // The tests ask how the first attempt ends, not how often the client tries.
     reconnection: false,

@@ -20,7 +20,7 @@ use harness::{
     node::OfficialClient,
 };
 use lab::Transport;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const WRONG_FIXES: &str = env!("CARGO_BIN_EXE_wrong-fixes");
 const RIGHT: &str = "04-ip-hash.conf";
@@ -131,18 +131,25 @@ async fn websocket_alone_never_connects_where_a_proxy_blocks_it() {
 }
 
 #[tokio::test]
-async fn the_official_client_stays_with_polling_where_a_proxy_blocks_websocket() {
+async fn the_official_client_stays_with_polling_where_no_websocket_passes() {
     let Some(client) = OfficialClient::find() else {
         return;
     };
-    let (_bench, url) = bench("04-wrong-websocket-only.conf").await;
-    for (transports, connects) in [
-        (json!(["websocket"]), false),
-        (json!(["polling", "websocket"]), true),
-    ] {
-        let options = json!({ "url": url, "transports": transports }).to_string();
-        let outcome = client.run(&["connect", &options]).await;
-        assert_eq!(outcome["connected"], json!(connects), "{outcome}");
+    let connect = async |url: &str, transports: Value| {
+        let options = json!({ "url": url, "transports": transports, "upgradeMayFail": true });
+        client.run(&["connect", &options.to_string()]).await
+    };
+    for config in ["04-wrong-websocket-only.conf", "04-wrong-no-upgrade.conf"] {
+        let (_bench, url) = bench(config).await;
+        let outcome = connect(&url, json!(["websocket"])).await;
+        assert_eq!(outcome["connected"], json!(false), "{config}: {outcome}");
+        let outcome = connect(&url, json!(["polling", "websocket"])).await;
+        assert_eq!(outcome["connected"], json!(true), "{config}: {outcome}");
+        assert_eq!(
+            outcome["transport"],
+            json!("polling"),
+            "{config}: {outcome}"
+        );
     }
 }
 

@@ -3,7 +3,8 @@
 //   node client.mjs connect <options>            connects once, and says how that ended
 //   node client.mjs write <alice> <bob> <text>   alice writes to bob, and says whether it arrived
 //
-// Options are JSON: { url, transports?, forwardedFor?, user? }.
+// Options are JSON: { url, transports?, forwardedFor?, user?, withCredentials?,
+// upgradeMayFail? }.
 
 import { io } from "socket.io-client";
 
@@ -17,8 +18,8 @@ console.log(JSON.stringify(outcome));
 process.exit(0);
 
 async function connect(options) {
-  const socket = open(JSON.parse(options));
-  return settled(socket);
+  const parsed = JSON.parse(options);
+  return settled(open(parsed), parsed.upgradeMayFail);
 }
 
 async function write(alice, bob, text) {
@@ -37,11 +38,12 @@ async function write(alice, bob, text) {
   return { connected: true, arrived: message?.text === text && message?.from === from.user };
 }
 
-function open({ url, transports, forwardedFor, user }) {
+function open({ url, transports, forwardedFor, user, withCredentials }) {
   return io(url, {
     transports: transports ?? ["polling", "websocket"],
     extraHeaders: forwardedFor ? { "x-forwarded-for": forwardedFor } : {},
     auth: { user },
+    withCredentials,
     forceNew: true,
     // The tests ask how the first attempt ends, not how often the client tries.
     reconnection: false,
@@ -50,14 +52,17 @@ function open({ url, transports, forwardedFor, user }) {
 }
 
 /** Connected, and upgraded where it may upgrade; or the first error, with the answer behind it. */
-function settled(socket) {
+function settled(socket, upgradeMayFail = false) {
+  // Listened for from the start: it may fail before the server's welcome is there.
+  const upgradeFails = new Promise((resolve) => socket.io.engine.once("upgradeError", resolve));
   return new Promise((resolve) => {
     socket.on("connect", () => {
       const { engine } = socket.io;
       const done = () => resolve({ connected: true, transport: engine.transport.name });
       const upgrades = engine.opts.transports.includes("websocket") && engine.transport.name === "polling";
       if (upgrades) engine.once("upgrade", done);
-      else done();
+      if (upgrades && upgradeMayFail) upgradeFails.then(done);
+      if (!upgrades) done();
     });
     socket.on("connect_error", (error) => {
       const { status, responseText } = error.context ?? {};

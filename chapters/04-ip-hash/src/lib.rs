@@ -5,6 +5,7 @@
 
 pub mod haproxy;
 pub mod methods;
+pub mod sticky;
 pub mod wrong_fixes;
 
 use std::{collections::BTreeMap, net::Ipv4Addr, net::SocketAddr};

@@ -68,6 +68,21 @@ async fn a_request_that_is_kept_keeps_the_buffer_it_was_read_into_and_a_copy_doe
     );
 }
 
+/// To be run beside a server under heaptrack; chapter 6's README says how.
+#[tokio::test]
+#[ignore = "opens two thousand sockets to a server on port 8000"]
+async fn sockets_for_a_heap_profile() {
+    let server = Server {
+        address: ([127, 0, 0, 1], 8000).into(),
+        process: process::id(),
+        hello: r#"40{"user":"a"}"#,
+    };
+    let mut sockets = Vec::new();
+    for _ in 0..2000 {
+        sockets.push(open(server, 0).await);
+    }
+}
+
 /// A server, and the process whose memory is looked at.
 #[derive(Clone, Copy)]
 struct Server {

@@ -14,8 +14,8 @@ pub const SERVER_BYTES: u64 = 18_400;
 /// `cargo run --release -p load -- sockets --clients 57000 --stack rust --rounds 1 --seconds 2`.
 pub const NGINX_BYTES: u64 = 18_400;
 /// Deliveries a second of one server, on one thread, direct to 300 receivers:
-/// `cargo run --release -p load -- broadcast --clients 300`.
-pub const DELIVERIES: u64 = 609_000;
+/// `cargo run --release -p load -- broadcast --rounds 5 --seconds 2`.
+pub const DELIVERIES: u64 = 329_000;
 /// Seconds between two pings of a socket: `pingInterval`, Socket.IO's default.
 pub const PING_INTERVAL: u64 = 25;
 /// Descriptors of a server that are no sockets: its port, Redis, its console, and some to spare.

@@ -105,7 +105,6 @@ fn every_limit_is_met_and_lifted_with_the_errors_that_the_page_quotes() {
     let mut quoted = vec![
         "no answer within 5 s",
         "no more connections can be taken for now: Too many open files (os error 24)",
-        "the connection broke: WebSocket protocol error: Handshake not finished",
         "[alert] 32 worker_connections are not enough",
     ];
     if !outcome.stdout.contains("Not shown: this system") {

@@ -6,6 +6,7 @@
 
 mod harness;
 
+use ch05_redis_pubsub::experiment::connect;
 use ch06_full_stack::{
     drill::{ladder, reader, redis_killed},
     experiment::{
@@ -18,7 +19,7 @@ use harness::{
     bench::Bench,
     binary::{command, is_refused, run},
 };
-use lab::{Client, Row, Socket, Transport};
+use lab::{Row, Transport};
 use serde_json::json;
 
 const CHAPTER: &str = env!("CARGO_BIN_EXE_ch06-full-stack");
@@ -79,23 +80,16 @@ async fn an_announcement_that_everybody_hears_is_known_to_be_heard() {
     let urls = servers_with(&mut bench, "4096").await;
     let mut listeners = Vec::new();
     for (name, url) in ["bob", "carol", "dave"].into_iter().zip(&urls) {
-        let mut socket = connected(name, url).await;
+        let mut socket = connect(url, name).await.unwrap();
         listeners.push(tokio::spawn(async move {
             let received = socket.next_received().await.unwrap();
             socket.acknowledge(&received, &json!(true)).unwrap();
             socket
         }));
     }
-    let alice = connected("alice", &urls[0]).await;
+    let alice = connect(&urls[0], "alice").await.unwrap();
     let answer = alice.ask("announce", &json!("Hi all")).await.unwrap();
     assert_eq!(answer, json!({ "heard": 3, "missed": 0 }));
-}
-
-async fn connected(name: &str, url: &str) -> Socket {
-    let auth = json!({ "user": name });
-    Socket::connect(&Client::new(name, url), Transport::WebSocket, Some(&auth))
-        .await
-        .unwrap()
 }
 
 #[tokio::test]

@@ -5,13 +5,14 @@
 
 mod harness;
 
+use ch05_redis_pubsub::experiment::connect;
 use ch06_full_stack::pusher::MOST_DATA;
 use harness::{
     bench::Bench,
     binary::{command, is_refused},
     node::OfficialClient,
 };
-use lab::{Client, Program, Socket, Transport, client::PATIENCE};
+use lab::{Program, Socket, client::PATIENCE};
 use serde_json::{Value, json};
 
 const CHAPTER: &str = env!("CARGO_BIN_EXE_ch06-full-stack");
@@ -47,11 +48,7 @@ impl Scene {
         let port: u16 = line.split_whitespace().nth(4).unwrap().parse().unwrap();
         let app = json!({ "appId": "chat", "key": "key", "secret": "secret", "host": "127.0.0.1", "port": port.to_string() });
         let url = bench.stage.server_url('B').unwrap();
-        let auth = json!({ "user": "bob" });
-        let client = Client::new("bob", &url);
-        let bob = Socket::connect(&client, Transport::WebSocket, Some(&auth))
-            .await
-            .unwrap();
+        let bob = connect(&url, "bob").await.unwrap();
         Some(Self {
             bench,
             app,

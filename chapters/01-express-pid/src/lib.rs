@@ -45,9 +45,14 @@ pub async fn listen() -> Result<TcpListener, PortError> {
 
 /// The port that `PORT` names; 8000 if it names none.
 pub fn port() -> Result<u16, PortError> {
+    port_or(8000)
+}
+
+/// The same for a program that has another port of its own.
+pub fn port_or(default: u16) -> Result<u16, PortError> {
     match std::env::var_os("PORT") {
         Some(port) => parse_port(&port.to_string_lossy()),
-        None => Ok(8000),
+        None => Ok(default),
     }
 }
 

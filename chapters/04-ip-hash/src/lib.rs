@@ -10,8 +10,9 @@ pub mod wrong_fixes;
 
 use std::{collections::BTreeMap, net::Ipv4Addr, net::SocketAddr};
 
+use ch03_socket_polling::{Twice, is_session_unknown};
 use lab::{
-    Client, Socket, Transport,
+    Client, Socket, Stage, Transport,
     client::{Error, Polling},
 };
 
@@ -109,6 +110,24 @@ pub async fn servers_of(
         servers.push((address, polling.owner));
     }
     Ok(servers)
+}
+
+/// Shows the first two requests of a client, and claims that the second is refused.
+pub fn second_is_refused(stage: &Stage, twice: Twice, claim: &str) {
+    let refused = twice.refusal.as_ref().is_some_and(is_session_unknown);
+    stage.show(twice.seen);
+    stage.claim(claim, refused);
+}
+
+/// Shows them, and claims that one server has answered both.
+pub fn both_are_answered(stage: &Stage, twice: Twice) {
+    let accepted = twice.refusal.is_none();
+    stage.show(twice.seen);
+    stage.claim_seen(
+        "both reach the same server, and both are answered",
+        stage.name_of(twice.owner),
+        accepted && twice.owner == twice.asked,
+    );
 }
 
 #[cfg(test)]

@@ -10,11 +10,11 @@ mod scene;
 
 use std::process::ExitCode;
 
-use ch03_socket_polling::{connect_one_by_one, is_session_unknown, poll_twice, serve};
+use ch03_socket_polling::{connect_one_by_one, poll_twice, serve};
 use ch04_ip_hash::{
-    Crowd, gather, ip_hash,
+    Crowd, both_are_answered, gather, ip_hash,
     methods::{Method, Servers, compare},
-    servers_of,
+    second_is_refused, servers_of,
 };
 use lab::{Chapter, Client, Result, Stage, Transport, client::PATIENCE};
 
@@ -58,23 +58,18 @@ async fn the_failure_once_more(stage: &mut Stage) -> Result<()> {
     stage.step("Round robin: two requests of one client");
     let url = stage.start_nginx("03-websocket.conf").await?;
     let twice = poll_twice(&Client::new("you", &url)).await?;
-    let refused = twice.refusal.as_ref().is_some_and(is_session_unknown);
-    stage.show(twice.seen);
-    stage.claim("the second is refused: 400 Session ID unknown", refused);
+    second_is_refused(
+        stage,
+        twice,
+        "the second is refused: 400 Session ID unknown",
+    );
     Ok(())
 }
 
 async fn one_line_more(stage: &mut Stage) -> Result<()> {
     stage.step("ip_hash: the same servers, the same two requests");
     let url = stage.start_nginx("04-ip-hash.conf").await?;
-    let twice = poll_twice(&Client::new("you", &url)).await?;
-    let accepted = twice.refusal.is_none();
-    stage.show(twice.seen);
-    stage.claim_seen(
-        "both reach the same server, and both are answered",
-        stage.name_of(twice.owner),
-        accepted && twice.owner == twice.asked,
-    );
+    both_are_answered(stage, poll_twice(&Client::new("you", &url)).await?);
     for transport in [Transport::Polling, Transport::Upgrade, Transport::WebSocket] {
         let tally = connect_one_by_one(&url, transport, 30).await;
         stage.claim_seen(

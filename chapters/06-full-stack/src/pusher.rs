@@ -19,7 +19,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use ch01_express_pid::{listen_on, log, port, serve};
+use ch01_express_pid::{listen_on, log, port_or, serve};
 use ch05_redis_pubsub::programs::{no_redis, redis_url};
 use redis::{Client, aio::ConnectionManager};
 use serde::Deserialize;
@@ -77,12 +77,7 @@ impl App {
 /// When a variable makes no sense, the port cannot be had, or Redis does not answer.
 pub async fn run() -> Result<()> {
     let app = App::from_env()?;
-    let port = if env::var_os("PORT").is_some() {
-        port()?
-    } else {
-        PORT
-    };
-    let listener = listen_on(port).await?;
+    let listener = listen_on(port_or(PORT)?).await?;
     // It connects again by itself.
     let redis = Client::open(redis_url())?
         .get_connection_manager()

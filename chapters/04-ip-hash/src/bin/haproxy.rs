@@ -7,10 +7,12 @@
 
 use std::process::ExitCode;
 
-use ch03_socket_polling::{is_session_unknown, poll_twice, serve};
+use ch03_socket_polling::{poll_twice, serve};
 use ch04_ip_hash::{
+    both_are_answered,
     haproxy::{a_dies, hang, unanswered},
     methods::{Method, Servers, compare},
+    second_is_refused,
 };
 use lab::{Chapter, Client, Result, Stage};
 
@@ -40,23 +42,18 @@ async fn the_failure_once_more(stage: &mut Stage) -> Result<()> {
     stage.step("balance roundrobin: two requests of one client");
     let url = stage.start_haproxy("04-round-robin.cfg").await?;
     let twice = poll_twice(&Client::new("you", &url)).await?;
-    let refused = twice.refusal.as_ref().is_some_and(is_session_unknown);
-    stage.show(twice.seen);
-    stage.claim("the second is refused: 400 Session ID unknown", refused);
+    second_is_refused(
+        stage,
+        twice,
+        "the second is refused: 400 Session ID unknown",
+    );
     Ok(())
 }
 
 async fn by_address(stage: &mut Stage) -> Result<()> {
     stage.step("balance source: the same servers, the same two requests");
     let url = stage.start_haproxy("04-balance-source.cfg").await?;
-    let twice = poll_twice(&Client::new("you", &url)).await?;
-    let accepted = twice.refusal.is_none();
-    stage.show(twice.seen);
-    stage.claim_seen(
-        "both reach the same server, and both are answered",
-        stage.name_of(twice.owner),
-        accepted && twice.owner == twice.asked,
-    );
+    both_are_answered(stage, poll_twice(&Client::new("you", &url)).await?);
     Ok(())
 }
 

@@ -7,9 +7,11 @@
 
 use std::process::ExitCode;
 
-use ch03_socket_polling::{is_session_unknown, serve};
+use ch03_socket_polling::serve;
 use ch04_ip_hash::{
+    both_are_answered,
     methods::{Method, Servers, compare},
+    second_is_refused,
     sticky::{knows_sticky, moved, newcomers, settle, twice},
 };
 use lab::{Chapter, Result, Stage};
@@ -37,30 +39,22 @@ async fn lesson(stage: &mut Stage) -> Result<()> {
 async fn the_failure_once_more(stage: &mut Stage) -> Result<()> {
     stage.step("Round robin: two requests of one client");
     let url = stage.start_nginx("03-websocket.conf").await?;
-    let twice = twice(&url, true).await?;
-    let refused = twice.refusal.as_ref().is_some_and(is_session_unknown);
-    stage.show(twice.seen);
-    stage.claim("the second is refused: 400 Session ID unknown", refused);
+    second_is_refused(
+        stage,
+        twice(&url, true).await?,
+        "the second is refused: 400 Session ID unknown",
+    );
     Ok(())
 }
 
 async fn its_own_cookie(stage: &mut Stage) -> Result<()> {
     stage.step("sticky cookie: the same two requests");
     let url = stage.start_nginx("04-sticky-cookie.conf").await?;
-    let kept = twice(&url, true).await?;
-    let accepted = kept.refusal.is_none();
-    stage.show(kept.seen);
-    stage.claim_seen(
-        "both reach the same server, and both are answered",
-        stage.name_of(kept.owner),
-        accepted && kept.owner == kept.asked,
-    );
-    let forgotten = twice(&url, false).await?;
-    let refused = forgotten.refusal.as_ref().is_some_and(is_session_unknown);
-    stage.show(forgotten.seen);
-    stage.claim(
+    both_are_answered(stage, twice(&url, true).await?);
+    second_is_refused(
+        stage,
+        twice(&url, false).await?,
         "a client that keeps no cookie is refused as before",
-        refused,
     );
     Ok(())
 }

@@ -4,13 +4,12 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    env,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use anyhow::Result;
-use ch01_express_pid::{listen_on, log, port};
+use ch01_express_pid::{listen_on, log, port_or};
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
@@ -57,12 +56,7 @@ struct Channels {
 /// # Errors
 /// When the port cannot be had.
 pub async fn run() -> Result<()> {
-    let port = if env::var_os("PORT").is_some() {
-        port()?
-    } else {
-        PORT
-    };
-    let listener = listen_on(port).await?;
+    let listener = listen_on(port_or(PORT)?).await?;
     let port = listener.local_addr()?.port();
     log(format!("Broker running on {port} port"));
     let channels = Arc::new(Mutex::new(Channels::default()));

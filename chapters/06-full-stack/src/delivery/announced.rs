@@ -4,11 +4,11 @@
 //! whichever server that is. Nobody asks there how it went, unless the message wants an
 //! acknowledgement: then the adapter brings the refusal back like any other answer.
 
-use std::{future::ready, pin::pin, time::Duration};
+use std::{pin::pin, time::Duration};
 
 use futures_util::StreamExt;
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde_json::{Value, json};
 use socketioxide::{
     ack::AckStream,
     adapter::Adapter,
@@ -16,10 +16,8 @@ use socketioxide::{
 };
 use tokio::time::timeout;
 
-use crate::{
-    chat::{acknowledge, private},
-    lane::Lane,
-};
+use super::acknowledged::ask_in_turn;
+use crate::{chat::private, lane::Lane};
 
 /// How long a receiver may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -42,27 +40,17 @@ pub(crate) fn hear_announce<A: Adapter>(socket: &SocketRef<A>, user: String, lan
     socket.on(
         "announce",
         move |socket: SocketRef<A>, Data(text): Data<String>, ack: AckSender<A>| {
-            if lane.is_full() {
-                acknowledge(ack, &false);
-                return ready(());
-            }
+            let everybody = socket.broadcast().timeout(PATIENCE);
             let message = private(&user, "all".to_owned(), text);
-            lane.enter(async move {
-                let everybody = socket.broadcast().timeout(PATIENCE);
-                match everybody.emit_with_ack("message", &message).await {
-                    // The next message need not wait for this one's receivers.
-                    Ok(answers) => drop(tokio::spawn(async move {
-                        match timeout(PATIENCE + RETURN, count(answers)).await {
-                            Ok(reached) => acknowledge(ack, &reached),
-                            Err(_) => acknowledge(ack, &false),
-                        }
-                    })),
-                    Err(_) => acknowledge(ack, &false),
-                }
-            });
-            ready(())
+            ask_in_turn(&lane, ack, everybody, message, reached)
         },
     );
+}
+
+/// [`Reached`], or `false`.
+async fn reached<A: Adapter>(answers: AckStream<IgnoredAny, A>) -> Value {
+    let reached = timeout(PATIENCE + RETURN, count(answers)).await;
+    reached.map_or(json!(false), |reached| json!(reached))
 }
 
 async fn count<A: Adapter>(answers: AckStream<IgnoredAny, A>) -> Reached {

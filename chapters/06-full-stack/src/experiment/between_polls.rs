@@ -3,8 +3,9 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use ch05_redis_pubsub::experiment::connect;
 use lab::{
-    Client, Socket, Transport,
+    Client, Socket,
     client::{Error, Packet, Polling, Received},
 };
 use serde_json::{Value, json};
@@ -70,8 +71,8 @@ pub async fn between_two_polls(
 ) -> Result<Silence, Error> {
     let mut bob = Bob::connect(listens).await?;
     // Has a WebSocket to the same server: what she has heard has come to him too.
-    let mut witness = connect("carol", listens).await?;
-    let speaker = Arc::new(connect("alice", speaks).await?);
+    let mut witness = connect(listens, "carol").await?;
+    let speaker = Arc::new(connect(speaks, "alice").await?);
 
     let mut answers = Vec::new();
     for number in 0..messages {
@@ -100,11 +101,6 @@ pub async fn between_two_polls(
         told,
         messages,
     })
-}
-
-async fn connect(name: &str, url: &str) -> Result<Socket, Error> {
-    let auth = json!({ "user": name });
-    Socket::connect(&Client::new(name, url), Transport::WebSocket, Some(&auth)).await
 }
 
 /// Waits until somebody has heard that number, and says so to whoever wants to know.

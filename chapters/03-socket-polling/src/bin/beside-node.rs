@@ -34,6 +34,12 @@ async fn lesson(stage: &mut Stage) -> Result<()> {
         stage.note(format!("{}\n\n", scene.differs));
         stage.claim("they differ in this", rust != node);
     }
+    let url = stage.server_url('A')?;
+    stage.try_by_hand(format!(
+        "The server in Node is still there. Ask it what chapter 3 asks its own\n\n  \
+         curl -s '{url}/socket.io/?EIO=4&transport=polling'\n  \
+         curl -s '{url}/socket.io/?EIO=4&transport=polling&sid=nobody'"
+    ));
     Ok(())
 }
 

@@ -34,8 +34,17 @@ async fn lesson(stage: &mut Stage) -> Result<()> {
          to the channels of the users that it has. Alice, on A, writes to twelve users.\n\n",
     );
     one_broker(stage).await?;
+    two_brokers(stage).await?;
+    // Last, since it stays up with the stage; the brokers go with those who write.
     through_redis(stage).await?;
-    two_brokers(stage).await
+
+    let [a, b] = [stage.server_url('A')?, stage.server_url('B')?];
+    stage.try_by_hand(format!(
+        "Through Redis, in two terminals: write `bob: hi`, and look how many servers were handed it\n\n  \
+         cargo run -p ch05-redis-pubsub --bin user -- alice {a}\n  \
+         cargo run -p ch05-redis-pubsub --bin user -- bob {b}"
+    ));
+    Ok(())
 }
 
 async fn one_broker(stage: &mut Stage) -> Result<()> {

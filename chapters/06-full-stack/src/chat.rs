@@ -28,6 +28,7 @@ use socketioxide::{
     extract::{AckSender, Data, SocketRef, TryData},
     handler::ConnectHandler,
     layer::SocketIoLayer,
+    operators::BroadcastOperators,
 };
 use socketioxide_redis::{
     CustomRedisAdapter, RedisAdapterConfig, RedisAdapterCtr,
@@ -37,6 +38,7 @@ use tokio::{net::TcpListener, time::sleep};
 
 use crate::{
     auth::{Credentials, Secret},
+    crossing::watch,
     delivery::{self, kept::History},
     driver::{ResilientDriver, resp3},
     lane::Lane,
@@ -70,7 +72,6 @@ struct Hello {
 pub(crate) struct Chat {
     port: u16,
     secret: Secret,
-    driver: Option<ResilientDriver>,
     pub(crate) history: Option<History>,
 }
 
@@ -86,10 +87,9 @@ pub(crate) struct Chat {
 /// When the port cannot be had, Redis does not answer, or a variable makes no sense.
 pub async fn serve() -> Result<()> {
     let listener = listen().await?;
-    let mut chat = Chat {
+    let chat = Chat {
         port: listener.local_addr()?.port(),
         secret: Secret::from_env()?,
-        driver: None,
         history: None,
     };
     let settings = bounded()
@@ -110,7 +110,6 @@ pub async fn serve() -> Result<()> {
             let driver = ResilientDriver::connect(&redis_url())
                 .await
                 .with_context(no_redis)?;
-            chat.driver = Some(driver.clone());
             through_redis(listener, settings, driver, chat).await
         }
         Ok("stock") => {
@@ -202,8 +201,8 @@ impl Chat {
         // The user's room: on whichever servers their devices are.
         socket.join(user.clone());
         let lane = Lane::default();
-        self.hear_say(socket, user.clone(), lane.clone());
-        self.hear_shout(socket, user.clone(), lane.clone());
+        hear_say(socket, user.clone(), lane.clone());
+        hear_shout(socket, user.clone(), lane.clone());
         delivery::acknowledged::hear_tell(socket, user.clone(), lane.clone());
         delivery::announced::hear_announce(socket, user.clone(), lane.clone());
         delivery::kept::hear(self, socket, user, seen, lane);
@@ -213,55 +212,48 @@ impl Chat {
             acknowledge(ack, &json!({ "pid": process::id(), "port": port }));
         });
     }
-
-    fn hear_say<A: Adapter>(self: &Arc<Self>, socket: &SocketRef<A>, user: String, lane: Lane) {
-        let chat = Arc::clone(self);
-        socket.on(
-            "say",
-            move |socket: SocketRef<A>, Data(say): Data<Say>, ack: AckSender<A>| {
-                let (chat, room) = (Arc::clone(&chat), say.to.clone());
-                let message = private(&user, say.to, say.text);
-                in_turn(&lane, ack, async move {
-                    let sent = socket.to(room).emit("message", &message).await;
-                    sent.is_ok() && chat.crosses()
-                })
-            },
-        );
-    }
-
-    fn hear_shout<A: Adapter>(self: &Arc<Self>, socket: &SocketRef<A>, user: String, lane: Lane) {
-        let chat = Arc::clone(self);
-        socket.on(
-            "shout",
-            move |socket: SocketRef<A>, Data(text): Data<String>, ack: AckSender<A>| {
-                let chat = Arc::clone(&chat);
-                let message = private(&user, "all".to_owned(), text);
-                in_turn(&lane, ack, async move {
-                    let sent = socket.broadcast().emit("message", &message).await;
-                    sent.is_ok() && chat.crosses()
-                })
-            },
-        );
-    }
-
-    /// Whether what was just sent has gone to the other servers too.
-    fn crosses(&self) -> bool {
-        self.driver.as_ref().is_none_or(ResilientDriver::crosses)
-    }
 }
 
-/// Does what a client asks for after what it asked for before, and tells it whether that
-/// went well. What is too much to wait did not go well.
-fn in_turn<A: Adapter>(
+fn hear_say<A: Adapter>(socket: &SocketRef<A>, user: String, lane: Lane) {
+    socket.on(
+        "say",
+        move |socket: SocketRef<A>, Data(say): Data<Say>, ack: AckSender<A>| {
+            let receivers = socket.to(say.to.clone());
+            send_in_turn(&lane, ack, receivers, private(&user, say.to, say.text))
+        },
+    );
+}
+
+fn hear_shout<A: Adapter>(socket: &SocketRef<A>, user: String, lane: Lane) {
+    socket.on(
+        "shout",
+        move |socket: SocketRef<A>, Data(text): Data<String>, ack: AckSender<A>| {
+            let message = private(&user, "all".to_owned(), text);
+            send_in_turn(&lane, ack, socket.broadcast(), message)
+        },
+    );
+}
+
+/// Sends `message` after what its sender asked for before, and answers whether all servers
+/// have it. What is too much to wait is not sent.
+fn send_in_turn<A: Adapter>(
     lane: &Lane,
     ack: AckSender<A>,
-    work: impl Future<Output = bool> + Send + 'static,
+    receivers: BroadcastOperators<A>,
+    message: Private,
 ) -> Ready<()> {
     if lane.is_full() {
         acknowledge(ack, &false);
-    } else {
-        lane.enter(async move { acknowledge(ack, &work.await) });
+        return ready(());
     }
+    lane.enter(async move {
+        let (sent, crossing) = watch(receivers.emit("message", &message)).await;
+        let sent = sent.is_ok();
+        // The next message need not wait for Redis to answer this one.
+        tokio::spawn(async move {
+            acknowledge(ack, &(crossing.succeeds().await && sent));
+        });
+    });
     // What a handler returns is done out of turn: nothing is left for it to do.
     ready(())
 }

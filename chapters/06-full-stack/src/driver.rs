@@ -27,15 +27,20 @@ use redis::{
 };
 use socketioxide_redis::drivers::{ChanItem, Driver, MessageStream};
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, oneshot},
     time::{sleep, timeout},
 };
+
+use crate::crossing;
 
 /// How long Redis may take for an answer before it counts as gone.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Between two attempts to reach a Redis that is gone.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How many messages may wait for Redis. One more has its sender wait.
+const QUEUE: usize = 4096;
 
 /// A driver for [`socketioxide_redis`] that survives a restart of Redis.
 #[derive(Clone)]
@@ -46,10 +51,20 @@ struct Road {
     // These are `std::sync::RwLock`s and not Tokio's: none is held across an `.await`.
     /// Who gets the messages of which channel.
     subscribers: RwLock<HashMap<String, mpsc::Sender<ChanItem>>>,
+    /// What is to be published, in its order.
+    outgoing: mpsc::Sender<Outgoing>,
     connection: RwLock<Connection>,
     went: Notify,
     /// Messages that did not reach the other servers, or may not have.
     stayed: AtomicUsize,
+}
+
+/// A message for the other servers.
+struct Outgoing {
+    channel: String,
+    message: Vec<u8>,
+    /// Learns whether Redis has it.
+    crossed: oneshot::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -67,22 +82,19 @@ impl ResilientDriver {
     /// # Errors
     /// When Redis does not answer now. Later it may come and go.
     pub async fn connect(url: &str) -> Result<Self, RedisError> {
+        let (outgoing, queue) = mpsc::channel(QUEUE);
         let road = Arc::new(Road {
             client: resp3(url)?,
             subscribers: RwLock::default(),
+            outgoing,
             connection: RwLock::default(),
             went: Notify::new(),
             stayed: AtomicUsize::new(0),
         });
         road.open().await?;
         tokio::spawn(Arc::clone(&road).keep_open());
+        tokio::spawn(Arc::clone(&road).publish_from(queue));
         Ok(Self(road))
-    }
-
-    /// Whether what is published now reaches the other servers. Right after an emit: whether
-    /// that message did.
-    pub(crate) fn crosses(&self) -> bool {
-        self.0.connection().open.is_some()
     }
 }
 
@@ -109,19 +121,19 @@ pub(crate) fn persistent() -> ConnectionManagerConfig {
 impl Driver for ResilientDriver {
     type Error = RedisError;
 
-    /// Never fails: the adapter delivers to its own sockets only after this, and a Redis
-    /// that is away must not keep it from that.
+    /// Queues the message; [`crossing::watch`] learns what becomes of it.
+    ///
+    /// Does not wait for Redis, and never fails: the adapter delivers to its own sockets only
+    /// after this, and neither a Redis that is away nor one that is slow must keep it from
+    /// that.
     async fn publish(&self, channel: String, message: Vec<u8>) -> Result<(), RedisError> {
-        let (connection, number) = self.0.current();
-        let Some(mut connection) = connection else {
-            self.0.stayed.fetch_add(1, Relaxed);
-            return Ok(());
+        let outgoing = Outgoing {
+            channel,
+            message,
+            crossed: crossing::begin(),
         };
-        let published = connection.publish::<_, _, usize>(channel, message).await;
-        if published.is_err() {
-            self.0.stayed.fetch_add(1, Relaxed);
-            self.0.mark_gone(number);
-        }
+        // The other end of the queue is gone when the program ends.
+        let _ended = self.0.outgoing.send(outgoing).await;
         Ok(())
     }
 
@@ -176,6 +188,40 @@ impl Road {
                 log(format!("{stayed} messages stayed on this server meanwhile"));
             }
         }
+    }
+
+    /// Publishes what is queued, in its order. What comes while Redis answers goes together,
+    /// in one pipeline: the more there is to say, the less each message costs.
+    async fn publish_from(self: Arc<Self>, mut queue: mpsc::Receiver<Outgoing>) {
+        let mut batch = Vec::new();
+        while queue.recv_many(&mut batch, QUEUE).await > 0 {
+            let crossed = self.publish(&batch).await;
+            if !crossed {
+                self.stayed.fetch_add(batch.len(), Relaxed);
+            }
+            for outgoing in batch.drain(..) {
+                // Not every sender wants to know.
+                let _told = outgoing.crossed.send(crossed);
+            }
+        }
+    }
+
+    /// Whether Redis has taken all of them.
+    async fn publish(&self, batch: &[Outgoing]) -> bool {
+        let (Some(mut connection), number) = self.current() else {
+            return false;
+        };
+        let mut pipeline = redis::pipe();
+        for outgoing in batch {
+            pipeline
+                .publish(&outgoing.channel, &outgoing.message)
+                .ignore();
+        }
+        let published = pipeline.exec_async(&mut connection).await;
+        if published.is_err() {
+            self.mark_gone(number);
+        }
+        published.is_ok()
     }
 
     /// Connects, and subscribes to what there are subscribers for.

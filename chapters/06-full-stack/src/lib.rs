@@ -2,16 +2,18 @@
 //! program that is no server and reaches their users all the same.
 //!
 //! [`chat`] is the server, [`driver`] carries its adapter's messages through Redis and
-//! survives Redis' death, [`delivery`] is how sure a sender can be, [`auth`] and [`origin`]
-//! say who may connect, [`emit`] sends from outside, [`experiment`] is what users do, and
-//! `page` is the chat in a browser. `lane` keeps a client's messages in order, [`stuck`]
-//! ends clients that do not read, and [`lean`] keeps little of a request. [`drill`] counts what is lost when something dies,
-//! [`soak`] does so for half an hour, [`capacity`] says what so many sockets need, and
-//! [`limits`] shows where they end.
+//! survives Redis' death, `crossing` says whether one got there, [`delivery`] is how sure a
+//! sender can be, [`auth`] and [`origin`] say who may connect, [`emit`] sends from outside,
+//! [`experiment`] is what users do, and `page` is the chat in a browser. `lane` keeps a
+//! client's messages in order, [`stuck`] ends clients that do not read, and [`lean`] keeps
+//! little of a request. [`drill`] counts what is lost when something dies, [`soak`] does so
+//! for half an hour, [`capacity`] says what so many sockets need, and [`limits`] shows where
+//! they end.
 
 pub mod auth;
 pub mod capacity;
 pub mod chat;
+mod crossing;
 pub mod delivery;
 pub mod drill;
 pub mod driver;

@@ -78,11 +78,21 @@ fn the_report_names_what_is_full_first() {
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     let full = "full first: descriptors of the servers, at 59700 sockets";
     assert!(outcome.stdout.contains(full), "{outcome:?}");
+    let slow = format!(
+        "too slow: so many deliveries take {} servers, and these are 3",
+        5_000_000_u64.div_ceil(DELIVERIES)
+    );
+    assert!(outcome.stdout.contains(&slow), "{outcome:?}");
+    let silent = run(command(CAPACITY).args(["--sockets", "100000"]));
+    assert!(!silent.stdout.contains("deliveries"), "{silent:?}");
 }
 
 #[test]
 fn what_makes_no_sense_is_refused() {
     is_refused(command(CAPACITY).args(["--sockets", "0"]), 2, &["0"]);
+    // A calculation all the same, and it says what is missing.
+    let missing = ["--sockets <SOCKETS>"];
+    is_refused(command(CAPACITY).args(["--messages", "50"]), 2, &missing);
     let much = ["--sockets", "9", "--memory", "8 pounds"];
     is_refused(command(CAPACITY).args(much), 2, &["8GiB"]);
     let many = ["--sockets", "9", "--receivers", "10"];

@@ -5,7 +5,7 @@
 //! `CAPACITY.md` says where it ends.
 
 use anyhow::{Result, ensure};
-use clap::Parser;
+use clap::{Arg, CommandFactory, Parser};
 
 /// Bytes that a server holds for each idle WebSocket:
 /// `cargo run --release -p load -- sockets --clients 3000 --seconds 2`.
@@ -92,8 +92,9 @@ impl Capacity {
     }
 
     /// How many servers, of one thread each, so many deliveries take at the least.
+    /// One, where nobody says anything.
     pub fn servers_for_deliveries(&self) -> u64 {
-        self.deliveries().div_ceil(DELIVERIES)
+        self.deliveries().div_ceil(DELIVERIES).max(1)
     }
 
     /// What Redis hands to servers each second: with plain PUB/SUB each hears everything.
@@ -129,30 +130,56 @@ impl Capacity {
                 &(sockets / PING_INTERVAL).to_string(),
                 "arithmetic; as many pongs",
             ),
-            line(
-                "deliveries a second",
-                &self.deliveries().to_string(),
-                "arithmetic",
-            ),
-            line(
-                "servers for these",
-                &self.servers_for_deliveries().to_string(),
-                "at least; one was measured, direct and with 300 receivers",
-            ),
-            line(
-                "messages that Redis hands on",
-                &self.heard_from_redis().to_string(),
-                "a second; each server hears each",
-            ),
-            "room for so many sockets:".to_owned(),
         ];
+        if self.messages > 0 {
+            lines.extend([
+                line(
+                    "deliveries a second",
+                    &self.deliveries().to_string(),
+                    "arithmetic",
+                ),
+                line(
+                    "servers for these",
+                    &self.servers_for_deliveries().to_string(),
+                    "at least; one was measured, direct and with 300 receivers",
+                ),
+                line(
+                    "messages that Redis hands on",
+                    &self.heard_from_redis().to_string(),
+                    "a second; each server hears each",
+                ),
+            ]);
+        }
+        lines.push("room for so many sockets:".to_owned());
         for (part, room) in self.rooms() {
             let verdict = if room < sockets { "too few" } else { "enough" };
             lines.push(line(part, &room.to_string(), verdict));
         }
         let (part, room) = self.first_full();
         lines.push(format!("full first: {part}, at {room} sockets"));
+        let needed = self.servers_for_deliveries();
+        if needed > self.servers {
+            lines.push(format!(
+                "too slow: so many deliveries take {needed} servers, and these are {}",
+                self.servers
+            ));
+        }
         Ok(lines.join("\n"))
+    }
+
+    /// Whether a command line asks for the calculation: it names an option that the stage
+    /// has not.
+    pub fn is_asked_for(mut arguments: impl Iterator<Item = String>) -> bool {
+        let command = Self::command();
+        let options: Vec<_> = command
+            .get_arguments()
+            .filter_map(Arg::get_long)
+            .filter(|option| *option != "ports")
+            .collect();
+        arguments.any(|argument| {
+            let option = argument.strip_prefix("--").unwrap_or_default();
+            options.contains(&option.split('=').next().unwrap_or_default())
+        })
     }
 }
 

@@ -21,13 +21,12 @@ use lab::{Chapter, Event, Observer, Result, Stage, client::PATIENCE, event::Part
 use tokio::time::timeout;
 
 fn main() -> ExitCode {
-    // Only a calculation names a number of sockets.
-    if env::args().any(|argument| argument.starts_with("--sockets")) {
+    if Capacity::is_asked_for(env::args()) {
         let report = Capacity::parse().report();
         return lab::exit_code(report.map(ch01_express_pid::log));
     }
     Chapter::new(
-        "Chapter 6 · what limits the number of sockets (with --sockets N: a calculation)",
+        "Chapter 6 · what limits the number of sockets (a calculation: --sockets N, all of it: --sockets 1 --help)",
         chat::serve,
     )
     .with_program("ports", in_a_network_of_its_own)

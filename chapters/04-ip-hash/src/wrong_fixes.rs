@@ -223,14 +223,14 @@ pub async fn held_polls(url: &str, config: &str) -> Result<Row> {
     polling.poll().await?;
     let row = Row::new("3 s of silence, polling", config);
     let Ok(answer) = timeout(IDLE, polling.poll()).await else {
-        return Ok(row.counted(1, "polls", 0));
+        return Ok(row.counted(1, "poll", 0));
     };
     // nginx gives up a server that is silent, and asks another one (`proxy_next_upstream`).
     let refusal = answer.as_ref().err().and_then(Error::refusal);
     let by_another = refusal
         .is_some_and(|refusal| is_session_unknown(refusal) && refusal.server() != polling.owner);
     Ok(row
-        .counted(1, "polls", 1)
+        .counted(1, "poll", 1)
         .and("another server refuses it: Session ID unknown", by_another))
 }
 
@@ -244,7 +244,7 @@ pub async fn nginx_refuses_backup(stage: &mut Stage) -> Row {
         stage.note(refusal.clone());
     }
     Row::new("nginx starts", config)
-        .counted(1, "starts", usize::from(refusal.is_some()))
+        .counted(1, "start", usize::from(refusal.is_some()))
         .loses_something()
         .and(
             format!("it says {WORDS}"),

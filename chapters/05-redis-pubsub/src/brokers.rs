@@ -175,14 +175,16 @@ impl Worker {
                     let waiting = VecDeque::new();
                     let there = Connected { outgoing, waiting };
                     let moved = self.change(broker, Some(there)).await;
-                    log(format!(
-                        "broker {broker} is there, and has {moved} channels"
-                    ));
+                    log(match moved {
+                        0 => format!("broker {broker} is there"),
+                        _ => format!("broker {broker} is there, and has {}", channels(moved)),
+                    });
                 }
                 Asked::Down(broker) => {
                     let moved = self.change(broker, None).await;
                     log(format!(
-                        "broker {broker} is gone, which had {moved} channels"
+                        "broker {broker} is gone, which had {}",
+                        channels(moved)
                     ));
                 }
             }
@@ -254,6 +256,13 @@ pub fn owner(channel: &str, living: impl Iterator<Item = usize>) -> Option<usize
         (channel, broker).hash(&mut hasher);
         hasher.finish()
     })
+}
+
+fn channels(count: usize) -> String {
+    match count {
+        1 => "1 channel".to_owned(),
+        _ => format!("{count} channels"),
+    }
 }
 
 #[cfg(test)]

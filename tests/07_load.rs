@@ -141,6 +141,19 @@ fn over_long_polling_every_message_arrives() {
 }
 
 #[test]
+fn every_variant_of_the_config_lets_all_sockets_in() {
+    let report = measure(&["nginx", "--clients", "20", "--seconds", "1"]);
+    let cases = names(&report);
+    assert_eq!(cases.len(), 6, "{cases:?}");
+    for case in &cases {
+        let rust = &case_of(&report, case)["stacks"]["rust"];
+        assert_eq!(rust["counts"]["delivered"], 20, "{case}: {rust}");
+        nothing_is_wrong(case, &rust["counts"]);
+        has_figures(rust, &["connects_per_second", "nginx_bytes_per_socket"]);
+    }
+}
+
+#[test]
 fn when_a_server_dies_its_sockets_come_back() {
     let report = measure(&["storm", "--clients", "60"]);
     let storm = &case_of(&report, "storm")["stacks"]["rust"];

@@ -11,6 +11,7 @@ use crate::{
     broadcast, http,
     machine::Machine,
     metric::grouped,
+    nginx,
     options::{Measure, Options},
     peer, polling,
     report::{Case, Report, Sample},
@@ -176,6 +177,7 @@ impl Measure {
             Self::Broadcast(_) => "broadcast",
             Self::Polling(_) => "polling",
             Self::Storm(_) => "storm",
+            Self::Nginx(_) => "nginx",
             Self::Start(_) => "start",
             Self::Worker => "worker",
         }
@@ -189,6 +191,7 @@ impl Measure {
             Self::Broadcast(_) => Some(broadcast::CLIENTS),
             Self::Polling(_) => Some(polling::CLIENTS),
             Self::Storm(_) => Some(storm::CLIENTS),
+            Self::Nginx(_) => Some(nginx::CLIENTS),
             Self::Start(_) | Self::Worker => None,
         }
     }
@@ -209,6 +212,7 @@ impl Measure {
             Self::Broadcast(_) => broadcast::cases(),
             Self::Polling(_) => polling::cases(),
             Self::Storm(_) => storm::cases(),
+            Self::Nginx(_) => nginx::cases(),
             Self::Start(_) => start::cases(),
             Self::Worker => Vec::new(),
         }
@@ -222,6 +226,7 @@ impl Measure {
             Self::Broadcast(_) => broadcast::round(bench, stack).await,
             Self::Polling(_) => polling::round(bench, stack).await,
             Self::Storm(_) => storm::round(bench, stack).await,
+            Self::Nginx(_) => nginx::round(bench, stack).await,
             Self::Start(_) => start::round(bench, stack).await,
             Self::Worker => Ok(Vec::new()),
         }

@@ -6,6 +6,7 @@
 //! cargo run --release -p load -- broadcast    messages to everybody
 //! cargo run --release -p load -- polling      messages over long polling
 //! cargo run --release -p load -- storm        a server dies, and its sockets come back
+//! cargo run --release -p load -- nginx        what the lines of nginx's config are good for
 //! cargo run --release -p load -- start        start, idle memory, size
 //! ```
 //!
@@ -24,6 +25,7 @@ mod http;
 mod machine;
 mod meter;
 mod metric;
+mod nginx;
 mod options;
 mod peer;
 mod polling;
@@ -63,6 +65,7 @@ async fn run(measure: Measure) -> Result<()> {
         | Measure::Broadcast(options)
         | Measure::Polling(options)
         | Measure::Storm(options)
+        | Measure::Nginx(options)
         | Measure::Start(options) => options.clone(),
     };
     let report = tokio::select! {

@@ -34,6 +34,8 @@ pub(crate) enum Measure {
     Polling(Options),
     /// A server dies under its sockets: the time until all are back.
     Storm(Options),
+    /// nginx's config for many sockets, and what each of its lines is good for.
+    Nginx(Options),
     /// Start of a server, memory of three idle ones, size on disk.
     Start(Options),
     /// A part of the load generator; reads its job from its input.
@@ -63,7 +65,8 @@ pub(crate) struct Options {
     /// How long each case of a round is measured, or sockets are held.
     #[arg(long, default_value_t = 5, value_parser = value_parser!(u32).range(1..=120))]
     pub(crate) seconds: u32,
-    /// How many clients [default: http 64, sockets 1000, broadcast 300, polling 200, storm 1000].
+    /// How many clients [default: http 64, sockets 1000, broadcast 300, polling 200, storm 1000,
+    /// nginx 3000].
     #[arg(long, value_parser = value_parser!(u32).range(2..=60_000))]
     pub(crate) clients: Option<u32>,
     /// So many requests (http) or messages (polling) a second, of all clients together

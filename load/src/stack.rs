@@ -83,10 +83,19 @@ pub(crate) async fn running(
 /// Starts nginx with one of the configs, less its access log: nobody reads it here, and
 /// writing it is no part of what is measured. Returns its address.
 pub(crate) async fn start_nginx(stage: &mut Stage, config: &str) -> Result<SocketAddr> {
-    let site = stage.nginx_site(config, without_access_log)?;
+    start_edited_nginx(stage, config, &str::to_owned).await
+}
+
+/// The same with a config that `edit` has changed.
+pub(crate) async fn start_edited_nginx(
+    stage: &mut Stage,
+    config: &str,
+    edit: &(dyn Fn(&str) -> String + Sync),
+) -> Result<SocketAddr> {
+    let site = stage.nginx_site(config, |config| without_access_log(&edit(config)))?;
     stage.run_nginx(&site).await?;
     if let Some(pid) = stage.nginx_pid() {
-        let workers = workers_of(&lab::nginx_config(config)?);
+        let workers = workers_of(&edit(&lab::nginx_config(config)?));
         await_workers(pid, workers).await?;
     }
     Ok(site.address)

@@ -59,6 +59,11 @@ const STREAM_BUFFER: usize = 16 * 1024;
 /// adapter's default is 255, and what is more is lost.
 const ACK_BUFFER: usize = 64 * 1024;
 
+/// How many connections may wait to be accepted; Tokio asks for 1,024. When a server dies,
+/// all its clients come to the others at once, and whoever finds the queue full tries again
+/// only after a second. The kernel's own limit is `net.core.somaxconn`, 4,096 on Linux.
+const BACKLOG: i32 = 4096;
+
 /// Who a client says it is, in the handshake's `auth`.
 #[derive(Deserialize)]
 struct Hello {
@@ -87,6 +92,8 @@ pub(crate) struct Chat {
 /// When the port cannot be had, Redis does not answer, or a variable makes no sense.
 pub async fn serve() -> Result<()> {
     let listener = listen().await?;
+    // A socket that listens already may be asked again.
+    rustix::net::listen(&listener, BACKLOG).context("the port's queue cannot be made longer")?;
     let chat = Chat {
         port: listener.local_addr()?.port(),
         secret: Secret::from_env()?,

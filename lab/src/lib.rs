@@ -29,6 +29,7 @@
 
 mod chapter;
 pub mod client;
+mod cluster;
 mod drill;
 pub mod event;
 mod haproxy;
@@ -49,6 +50,7 @@ mod view;
 pub use anyhow::Result;
 pub use chapter::{Chapter, on_stage};
 pub use client::{Client, Socket, Transport};
+pub use cluster::{Cluster, Home, cluster_found};
 pub use drill::{Drills, Row, Way};
 pub use event::{Event, Part};
 pub use haproxy::haproxy_found;

@@ -15,6 +15,7 @@ use tokio::{sync::mpsc, task::AbortHandle, time::timeout};
 
 use crate::{
     client::PATIENCE,
+    cluster::Cluster,
     event::{Event, Part},
     haproxy::{Haproxy, RunningHaproxy},
     journal::{Journal, Observer, Recorder},
@@ -52,6 +53,7 @@ pub struct Stage {
     pub(crate) haproxy: Option<RunningHaproxy>,
     servers: Vec<Server>,
     redis: Option<Redis>,
+    pub(crate) cluster: Option<Cluster>,
     scratch: Scratch,
     nginx_found: Option<Nginx>,
     pub(crate) haproxy_found: Option<Haproxy>,
@@ -81,6 +83,7 @@ impl Stage {
             haproxy: None,
             servers: Vec::new(),
             redis: None,
+            cluster: None,
             scratch: Scratch::new()?,
             nginx_found: None,
             haproxy_found: None,
@@ -779,6 +782,9 @@ impl Stage {
         self.unwatch(Part::Redis);
         if let Some(mut redis) = self.redis.take() {
             redis.kill().await;
+        }
+        if let Some(cluster) = self.cluster.take() {
+            cluster.stop().await;
         }
     }
 

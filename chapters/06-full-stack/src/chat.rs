@@ -15,11 +15,8 @@ use anyhow::{Context, Result, bail};
 use axum::middleware::map_request;
 use ch01_express_pid::{listen, log, serve_guarded};
 use ch03_socket_polling::bounds::bounded;
-use ch05_redis_pubsub::{
-    chat::Say,
-    link::Private,
-    programs::{no_redis, redis_url},
-};
+use ch05_redis_pubsub::{chat::Say, link::Private, programs::no_redis};
+use redis::Client;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use socketioxide::{
@@ -32,7 +29,10 @@ use socketioxide::{
 };
 use socketioxide_redis::{
     CustomRedisAdapter, RedisAdapterConfig, RedisAdapterCtr,
-    drivers::{Driver, redis::RedisDriver},
+    drivers::{
+        Driver,
+        redis::{ClusterDriver, RedisDriver},
+    },
 };
 use tokio::{net::TcpListener, time::sleep};
 
@@ -40,11 +40,12 @@ use crate::{
     auth::{Credentials, Secret},
     crossing::watch,
     delivery::{self, kept::History},
-    driver::{ResilientDriver, resp3},
+    driver::ResilientDriver,
     lane::Lane,
     lean::{READ_BUFFER, keep_little},
     origin::Origins,
     page,
+    place::{Place, stock_cluster},
     stuck::Connection,
 };
 
@@ -82,8 +83,8 @@ pub(crate) struct Chat {
 
 /// Serves the chat on the port that `PORT` names.
 ///
-/// `ADAPTER=off` leaves the adapter out; otherwise it talks to the Redis that
-/// `REDIS_URL` names. `DRIVER=stock` has it do so with its own driver, and `BUFFER=128`
+/// `ADAPTER=off` leaves the adapter out; otherwise it talks to the Redis, or the Redis
+/// Cluster, that `REDIS_URL` names. `DRIVER=stock` has it do so with its own driver, and `BUFFER=128`
 /// keeps as many packets for a client as socketioxide does by default: both to see what
 /// is lost then. With `CHAT_SECRET` set, users need a token ([`crate::auth`]);
 /// `ALLOWED_ORIGIN` lets pages of another origin connect ([`crate::origin`]).
@@ -112,20 +113,37 @@ pub async fn serve() -> Result<()> {
         }
         Ok(other) => bail!("ADAPTER={other} is neither redis nor off"),
     }
-    match env::var("DRIVER").as_deref() {
-        Err(_) | Ok("resilient") => {
-            let driver = ResilientDriver::connect(&redis_url())
-                .await
-                .with_context(no_redis)?;
-            through_redis(listener, settings, driver, chat).await
-        }
-        Ok("stock") => {
-            let driver = RedisDriver::new(&resp3(&redis_url())?)
-                .await
-                .with_context(no_redis)?;
-            through_redis(listener, settings, driver, chat).await
-        }
+    let driver = env::var("DRIVER");
+    let driver = match driver.as_deref() {
+        Err(_) => "resilient",
+        Ok(known @ ("resilient" | "stock")) => known,
         Ok(other) => bail!("DRIVER={other} is neither resilient nor stock"),
+    };
+    let place = Place::from_env().await?;
+    let server = Server {
+        listener,
+        settings,
+        chat,
+    };
+    match (&place, driver) {
+        (_, "resilient") => {
+            let driver = ResilientDriver::connect(place.clone()).await;
+            server
+                .through_redis(driver.with_context(no_redis)?, &place)
+                .await
+        }
+        (Place::One(node), _) => {
+            let driver = RedisDriver::new(&Client::open(node.clone())?).await;
+            server
+                .through_redis(driver.with_context(no_redis)?, &place)
+                .await
+        }
+        (Place::Cluster(nodes), _) => {
+            let driver = ClusterDriver::new(&stock_cluster(nodes)?).await;
+            server
+                .through_redis(driver.with_context(no_redis)?, &place)
+                .await
+        }
     }
 }
 
@@ -139,23 +157,33 @@ fn buffer() -> Result<usize> {
     }
 }
 
-async fn through_redis<D: Driver<Error: Sync>>(
+/// A server that does not serve yet.
+struct Server {
     listener: TcpListener,
     settings: SocketIoBuilder<LocalAdapter>,
-    driver: D,
-    mut chat: Chat,
-) -> Result<()> {
-    chat.history = Some(History::open(&redis_url()).await.with_context(no_redis)?);
-    let config = RedisAdapterConfig::new()
-        .with_stream_buffer(STREAM_BUFFER)
-        .with_ack_response_buffer(ACK_BUFFER);
-    let adapter = RedisAdapterCtr::new_with_driver(driver, config);
-    let (layer, io) = settings
-        .with_adapter::<CustomRedisAdapter<Emitter, D>>(adapter)
-        .build_layer();
-    let admit = admit(chat.secret.clone());
-    io.ns("/", welcome(chat).with(admit)).await?;
-    run(listener, layer, io).await
+    chat: Chat,
+}
+
+impl Server {
+    async fn through_redis<D: Driver<Error: Sync>>(
+        mut self,
+        driver: D,
+        place: &Place,
+    ) -> Result<()> {
+        let history = History::open(place).await.with_context(no_redis)?;
+        self.chat.history = Some(history);
+        let config = RedisAdapterConfig::new()
+            .with_stream_buffer(STREAM_BUFFER)
+            .with_ack_response_buffer(ACK_BUFFER);
+        let adapter = RedisAdapterCtr::new_with_driver(driver, config);
+        let (layer, io) = self
+            .settings
+            .with_adapter::<CustomRedisAdapter<Emitter, D>>(adapter)
+            .build_layer();
+        let admit = admit(self.chat.secret.clone());
+        io.ns("/", welcome(self.chat).with(admit)).await?;
+        run(self.listener, layer, io).await
+    }
 }
 
 /// Who came in just before the port was closed has so long to join the namespace. Closing

@@ -9,55 +9,56 @@
 //! that fails and the news that the connection broke each make it do so, and for a moment
 //! both new connections are subscribed: once in some twenty restarts, messages came twice.
 //! Here one task connects, so that there is one connection.
+//!
+//! A Redis Cluster is several such [`Node`]s. A channel has a slot, a slot has a master, and
+//! each master has a connection, a queue and a fate of its own: when one dies, the messages of
+//! its slots stay on their server, and all others cross. The same task asks who has which slot,
+//! once a second and whenever something has happened, and has each channel subscribed to there
+//! and nowhere else. The crate's own `ClusterConnection` subscribes again by itself, as its
+//! `ConnectionManager` does.
+
+mod node;
+mod slots;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     time::Duration,
 };
 
 use ch01_express_pid::log;
-use redis::{
-    AsyncCommands, AsyncConnectionConfig, Client, FromRedisValue, IntoConnectionInfo,
-    ProtocolVersion, PushInfo, PushKind, RedisError,
-    aio::{ConnectionManagerConfig, MultiplexedConnection},
-};
+use futures_util::future::join_all;
+use redis::{ConnectionInfo, RedisError};
 use socketioxide_redis::drivers::{ChanItem, Driver, MessageStream};
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     time::{sleep, timeout},
 };
 
-use crate::crossing;
+use crate::{
+    crossing,
+    place::{PAUSE, Place},
+};
+use node::Node;
+use slots::{Slots, slot_of};
 
-/// How long Redis may take for an answer before it counts as gone.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
-
-/// Between two attempts to reach a Redis that is gone.
-const PAUSE: Duration = Duration::from_millis(50);
-
-/// How many messages may wait for Redis. One more has its sender wait.
+/// How many messages may wait for one master. One more has its sender wait.
 const QUEUE: usize = 4096;
 
-/// A driver for [`socketioxide_redis`] that survives a restart of Redis.
+/// How often a cluster is asked who has which slot, though nothing has happened: of a master
+/// that hangs, or that became a replica, its clients hear nothing.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// A driver for [`socketioxide_redis`] that survives a restart of Redis, and the failover of a
+/// cluster's shard.
 #[derive(Clone)]
 pub struct ResilientDriver(Arc<Road>);
-
-struct Road {
-    client: Client,
-    // These are `std::sync::RwLock`s and not Tokio's: none is held across an `.await`.
-    /// Who gets the messages of which channel.
-    subscribers: RwLock<HashMap<String, mpsc::Sender<ChanItem>>>,
-    /// What is to be published, in its order.
-    outgoing: mpsc::Sender<Outgoing>,
-    connection: RwLock<Connection>,
-    went: Notify,
-    /// Messages that did not reach the other servers, or may not have.
-    stayed: AtomicUsize,
-}
 
 /// A message for the other servers.
 struct Outgoing {
@@ -67,55 +68,46 @@ struct Outgoing {
     crossed: oneshot::Sender<bool>,
 }
 
+struct Road {
+    place: Place,
+    hub: Arc<Hub>,
+    // This is a `std::sync::RwLock` and not Tokio's: it is never held across an `.await`.
+    /// Who has which slots. One Redis has them all.
+    owners: RwLock<Vec<(Slots, Arc<Node>)>>,
+    /// All nodes of the cluster, as it was asked last: those who were named may be gone.
+    learned: RwLock<Vec<ConnectionInfo>>,
+}
+
+/// What all nodes share.
 #[derive(Default)]
-struct Connection {
-    /// None while Redis is away.
-    open: Option<MultiplexedConnection>,
-    /// How many there were before it: what an earlier one still brings is not heard.
-    number: usize,
+struct Hub {
+    /// Who gets the messages of which channel.
+    subscribers: RwLock<HashMap<String, mpsc::Sender<ChanItem>>>,
+    /// There is something for [`Road::keep_open`] to look after.
+    changed: Notify,
+    /// Whether a node was given up, and the road is not whole again since.
+    is_broken: AtomicBool,
+    /// Messages that did not reach the other servers, or may not have.
+    stayed: AtomicUsize,
 }
 
 impl ResilientDriver {
-    /// Connects to the Redis at `url`, over RESP3: messages come in as its push messages,
-    /// over the connection that publishes.
+    /// Connects to `place`, over RESP3: messages come in as push messages, over the connection
+    /// that publishes.
     ///
     /// # Errors
     /// When Redis does not answer now. Later it may come and go.
-    pub async fn connect(url: &str) -> Result<Self, RedisError> {
-        let (outgoing, queue) = mpsc::channel(QUEUE);
+    pub async fn connect(place: Place) -> Result<Self, RedisError> {
         let road = Arc::new(Road {
-            client: resp3(url)?,
-            subscribers: RwLock::default(),
-            outgoing,
-            connection: RwLock::default(),
-            went: Notify::new(),
-            stayed: AtomicUsize::new(0),
+            place,
+            hub: Arc::default(),
+            owners: RwLock::default(),
+            learned: RwLock::default(),
         });
-        road.open().await?;
+        road.settle().await?;
         tokio::spawn(Arc::clone(&road).keep_open());
-        tokio::spawn(Arc::clone(&road).publish_from(queue));
         Ok(Self(road))
     }
-}
-
-/// A client of the Redis at `url`, over RESP3.
-pub(crate) fn resp3(url: &str) -> Result<Client, RedisError> {
-    let info = url.into_connection_info()?;
-    let resp3 = info
-        .redis_settings()
-        .clone()
-        .set_protocol(ProtocolVersion::RESP3);
-    Client::open(info.set_redis_settings(resp3))
-}
-
-/// How a connection is kept that must be there again as soon as Redis is.
-pub(crate) fn persistent() -> ConnectionManagerConfig {
-    ConnectionManagerConfig::new()
-        .set_number_of_retries(usize::MAX)
-        .set_min_delay(PAUSE)
-        .set_max_delay(4 * PAUSE)
-        .set_connection_timeout(Some(PATIENCE))
-        .set_response_timeout(Some(PATIENCE))
 }
 
 impl Driver for ResilientDriver {
@@ -127,13 +119,16 @@ impl Driver for ResilientDriver {
     /// after this, and neither a Redis that is away nor one that is slow must keep it from
     /// that.
     async fn publish(&self, channel: String, message: Vec<u8>) -> Result<(), RedisError> {
+        let owner = self.0.owner_of(&channel);
         let outgoing = Outgoing {
             channel,
             message,
             crossed: crossing::begin(),
         };
-        // The other end of the queue is gone when the program ends.
-        let _ended = self.0.outgoing.send(outgoing).await;
+        match owner {
+            Some(node) => node.queue(outgoing).await,
+            None => self.0.hub.keep(outgoing),
+        }
         Ok(())
     }
 
@@ -143,168 +138,148 @@ impl Driver for ResilientDriver {
         size: usize,
     ) -> Result<MessageStream<ChanItem>, RedisError> {
         let (sender, receiver) = mpsc::channel(size);
-        self.0.subscribers_mut().insert(channel.clone(), sender);
-        // While Redis is away this is done once it is back.
-        if let (Some(mut connection), _) = self.0.current() {
-            connection.subscribe(channel).await?;
+        self.0.hub.subscribers_mut().insert(channel.clone(), sender);
+        match self.0.owner_of(&channel).filter(|node| node.is_open()) {
+            Some(node) => node.subscribe(vec![channel]).await?,
+            // This is done once Redis is back.
+            None => self.0.hub.changed.notify_one(),
         }
         Ok(MessageStream::new(receiver))
     }
 
     async fn unsubscribe(&self, channel: String) -> Result<(), RedisError> {
-        self.0.subscribers_mut().remove(&channel);
-        // A Redis that is away has forgotten the subscription.
-        match self.0.current() {
-            (Some(mut connection), _) => connection.unsubscribe(channel).await,
-            (None, _) => Ok(()),
+        self.0.hub.subscribers_mut().remove(&channel);
+        match self.0.owner_of(&channel) {
+            Some(node) => node.unsubscribe(channel).await,
+            None => Ok(()),
         }
     }
 
     /// While Redis is away, a server knows of itself alone.
     async fn num_serv(&self, channel: &str) -> Result<u16, RedisError> {
-        let (Some(mut connection), _) = self.0.current() else {
-            return Ok(1);
-        };
-        let (_, servers): (String, u16) = redis::cmd("PUBSUB")
-            .arg("NUMSUB")
-            .arg(channel)
-            .query_async(&mut connection)
-            .await?;
-        Ok(servers)
+        match self.0.owner_of(channel) {
+            Some(node) => node.count_subscribers(channel).await,
+            None => Ok(1),
+        }
     }
 }
 
 impl Road {
-    /// Each time that Redis has gone, opens the road again, and says so.
+    /// Each time that something has happened, looks after it, and says when all is well again.
     async fn keep_open(self: Arc<Self>) {
         loop {
-            self.went.notified().await;
-            while self.open().await.is_err() {
+            match self.place {
+                Place::One(_) => self.hub.changed.notified().await,
+                // Whether it has changed or the time is over, the cluster is asked.
+                Place::Cluster(_) => {
+                    let _either = timeout(BEAT, self.hub.changed.notified()).await;
+                }
+            }
+            while self.settle().await.is_err() {
                 sleep(PAUSE).await;
             }
-            log("Redis is back");
-            let stayed = self.stayed.swap(0, Relaxed);
-            if stayed > 0 {
-                log(format!("{stayed} messages stayed on this server meanwhile"));
+            if self.nodes().iter().all(|node| node.is_open()) {
+                self.hub.say_that_it_is_whole();
             }
         }
     }
 
-    /// Publishes what is queued, in its order. What comes while Redis answers goes together,
-    /// in one pipeline: the more there is to say, the less each message costs.
-    async fn publish_from(self: Arc<Self>, mut queue: mpsc::Receiver<Outgoing>) {
-        let mut batch = Vec::new();
-        while queue.recv_many(&mut batch, QUEUE).await > 0 {
-            let crossed = self.publish(&batch).await;
-            if !crossed {
-                self.stayed.fetch_add(batch.len(), Relaxed);
-            }
-            for outgoing in batch.drain(..) {
-                // Not every sender wants to know.
-                let _told = outgoing.crossed.send(crossed);
-            }
-        }
-    }
-
-    /// Whether Redis has taken all of them.
-    async fn publish(&self, batch: &[Outgoing]) -> bool {
-        let (Some(mut connection), number) = self.current() else {
-            return false;
+    /// Has each slot's owner connected, and each channel subscribed to at its owner's.
+    async fn settle(&self) -> Result<(), RedisError> {
+        let owners = match &self.place {
+            Place::One(node) => vec![(Slots::all(), node.clone())],
+            Place::Cluster(named) => self.ask_for_owners(named).await?,
         };
-        let mut pipeline = redis::pipe();
-        for outgoing in batch {
-            pipeline
-                .publish(&outgoing.channel, &outgoing.message)
-                .ignore();
-        }
-        let published = pipeline.exec_async(&mut connection).await;
-        if published.is_err() {
-            self.mark_gone(number);
-        }
-        published.is_ok()
-    }
-
-    /// Connects, and subscribes to what there are subscribers for.
-    async fn open(self: &Arc<Self>) -> Result<(), RedisError> {
-        let number = self.connection().number + 1;
-        let road = Arc::downgrade(self);
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(PATIENCE))
-            .set_response_timeout(Some(PATIENCE))
-            .set_push_sender(move |push| -> Result<(), std::convert::Infallible> {
-                if let Some(road) = road.upgrade() {
-                    road.take(push, number);
-                }
-                Ok(())
+        self.install(owners);
+        let channels: Vec<_> = self.hub.subscribers().keys().cloned().collect();
+        let nodes = self.nodes();
+        // All at once: one that is gone must not keep the others waiting.
+        let standing = nodes.iter().map(|node| {
+            let its_own = channels.iter().filter(|channel| {
+                let owner = self.owner_of(channel);
+                owner.is_some_and(|owner| Arc::ptr_eq(&owner, node))
             });
-        let opening = async {
-            let client = &self.client;
-            let mut connection = client
-                .get_multiplexed_async_connection_with_config(&config)
-                .await?;
-            // What comes over it counts from here on.
-            self.connection_mut().number = number;
-            let channels: Vec<_> = self.subscribers().keys().cloned().collect();
-            if !channels.is_empty() {
-                connection.subscribe(channels).await?;
-            }
-            // One that is still loading its data is not back yet.
-            connection.ping::<()>().await?;
-            Ok::<_, RedisError>(connection)
-        };
-        let connection = timeout(2 * PATIENCE, opening)
-            .await
-            .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))?;
-        self.connection_mut().open = Some(connection);
-        Ok(())
+            node.stand(its_own.cloned().collect::<HashSet<_>>())
+        });
+        join_all(standing).await.into_iter().collect()
     }
 
-    /// Takes what Redis sends by itself: a message, or the news that the connection broke.
-    fn take(&self, push: PushInfo, number: usize) {
-        match push.kind {
-            PushKind::Message if number == self.connection().number => self.hand_on(push.data),
-            PushKind::Disconnection => self.mark_gone(number),
-            _ => {}
+    async fn ask_for_owners(
+        &self,
+        named: &[ConnectionInfo],
+    ) -> Result<Vec<(Slots, ConnectionInfo)>, RedisError> {
+        let mut others = named.to_vec();
+        others.extend_from_slice(&self.learned.read().unwrap_or_else(PoisonError::into_inner));
+        let answer = slots::ask_for_owners(&self.nodes(), others).await?;
+        *self.learned.write().unwrap_or_else(PoisonError::into_inner) = answer.everybody;
+        Ok(answer.owners)
+    }
+
+    /// From now on these have the slots. Who has none any more is not heard any more: a master
+    /// that became a replica would say again what the new one says.
+    fn install(&self, owners: Vec<(Slots, ConnectionInfo)>) {
+        let known = self.nodes();
+        let is_cluster = matches!(self.place, Place::Cluster(_));
+        let owners = owners.into_iter().map(|(slots, at)| {
+            let node = known.iter().find(|node| node.is_at(&at)).cloned();
+            let node = node.unwrap_or_else(|| Node::start(at, is_cluster, Arc::clone(&self.hub)));
+            (slots, node)
+        });
+        let owners: Vec<_> = owners.collect();
+        for node in known {
+            if !owners.iter().any(|(_, owner)| Arc::ptr_eq(owner, &node)) {
+                node.retire();
+            }
+        }
+        *self.owners.write().unwrap_or_else(PoisonError::into_inner) = owners;
+    }
+
+    fn owner_of(&self, channel: &str) -> Option<Arc<Node>> {
+        let slot = slot_of(channel);
+        let owners = self.owners.read().unwrap_or_else(PoisonError::into_inner);
+        let owner = owners.iter().find(|(slots, _)| slots.contain(slot));
+        owner.map(|(_, node)| Arc::clone(node))
+    }
+
+    fn nodes(&self) -> Vec<Arc<Node>> {
+        let owners = self.owners.read().unwrap_or_else(PoisonError::into_inner);
+        owners.iter().map(|(_, node)| Arc::clone(node)).collect()
+    }
+}
+
+impl Hub {
+    /// Leaves a message on this server, and tells its sender.
+    fn keep(&self, outgoing: Outgoing) {
+        self.stayed.fetch_add(1, Relaxed);
+        // Not every sender wants to know.
+        let _told = outgoing.crossed.send(false);
+    }
+
+    /// Says why messages stay on this server now, and has somebody look after it.
+    fn break_down(&self, why: &str) {
+        self.is_broken.store(true, SeqCst);
+        log(why);
+        self.changed.notify_one();
+    }
+
+    fn say_that_it_is_whole(&self) {
+        if !self.is_broken.swap(false, SeqCst) {
+            return;
+        }
+        log("Redis is back");
+        let stayed = self.stayed.swap(0, Relaxed);
+        if stayed > 0 {
+            log(format!("{stayed} messages stayed on this server meanwhile"));
         }
     }
 
     /// Gives a message to whoever subscribed to its channel.
-    fn hand_on(&self, data: Vec<redis::Value>) {
-        let message = redis::Value::Array(data);
-        let Ok((channel, payload)) = <(String, Vec<u8>)>::from_redis_value(message) else {
-            return;
-        };
+    fn hand_on(&self, channel: String, payload: Vec<u8>) {
         if let Some(subscriber) = self.subscribers().get(&channel)
             && let Err(error) = subscriber.try_send((channel, payload))
         {
             log(format!("a message of another server is lost: {error}"));
         }
-    }
-
-    /// Gives up the connection with that number, if it is still the one in use.
-    fn mark_gone(&self, number: usize) {
-        let mut connection = self.connection_mut();
-        if connection.number == number && connection.open.take().is_some() {
-            log("Redis is gone: messages stay on this server until it is back");
-            self.went.notify_one();
-        }
-    }
-
-    fn current(&self) -> (Option<MultiplexedConnection>, usize) {
-        let connection = self.connection();
-        (connection.open.clone(), connection.number)
-    }
-
-    fn connection(&self) -> RwLockReadGuard<'_, Connection> {
-        self.connection
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn connection_mut(&self) -> RwLockWriteGuard<'_, Connection> {
-        self.connection
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn subscribers(&self) -> RwLockReadGuard<'_, HashMap<String, mpsc::Sender<ChanItem>>> {

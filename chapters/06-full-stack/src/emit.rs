@@ -2,13 +2,12 @@
 
 use anyhow::{Context, Result};
 use ch01_express_pid::log;
-use ch05_redis_pubsub::{
-    link::Private,
-    programs::{no_redis, redis_url},
-};
+use ch05_redis_pubsub::{link::Private, programs::no_redis};
 use clap::Parser;
-use redis::{AsyncCommands, Client, RedisError};
+use redis::{RedisError, cmd};
 use socketioxide_emitter::{Driver, IoEmitter};
+
+use crate::place::{Connection, Place};
 
 /// Sends a message to a user, wherever that user is connected.
 #[derive(Parser)]
@@ -25,8 +24,7 @@ impl Emit {
     /// # Errors
     /// When Redis does not answer.
     pub async fn run(self) -> Result<()> {
-        let redis = Client::open(redis_url())?
-            .get_multiplexed_async_connection()
+        let publisher = Publisher::at(&Place::from_env().await?)
             .await
             .with_context(no_redis)?;
         let message = Private {
@@ -36,26 +34,39 @@ impl Emit {
         };
         IoEmitter::new()
             .to(self.user)
-            .emit("message", &message, &Publisher::new(redis))
+            .emit("message", &message, &publisher)
             .await?;
         Ok(())
     }
 }
 
-/// The emitter brings no client of its own; one PUBLISH is all that it needs.
-pub(crate) struct Publisher<C>(C);
+/// The emitter brings no client of its own; one command is all that it needs. In a cluster it
+/// is the one of sharded pub/sub, since that is where the servers listen.
+pub(crate) struct Publisher {
+    redis: Connection,
+    publish: &'static str,
+}
 
-impl<C> Publisher<C> {
-    pub(crate) fn new(redis: C) -> Self {
-        Self(redis)
+impl Publisher {
+    /// One that publishes at `place`.
+    ///
+    /// # Errors
+    /// When a cluster does not answer.
+    pub(crate) async fn at(place: &Place) -> Result<Self, RedisError> {
+        Ok(Self {
+            redis: place.connect().await?,
+            publish: place.publish(),
+        })
     }
 }
 
-impl<C: AsyncCommands + Clone + Sync> Driver for Publisher<C> {
+impl Driver for Publisher {
     type Error = RedisError;
 
     async fn emit(&self, channel: String, data: Vec<u8>) -> Result<(), RedisError> {
-        let subscribers: usize = self.0.clone().publish(channel, data).await?;
+        let mut publish = cmd(self.publish);
+        publish.arg(channel).arg(data);
+        let subscribers: usize = publish.query_async(&mut self.redis.clone()).await?;
         log(format!("published, subscribers: {subscribers}"));
         Ok(())
     }

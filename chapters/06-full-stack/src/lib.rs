@@ -24,6 +24,7 @@ pub mod lean;
 pub mod limits;
 pub mod origin;
 mod page;
+pub mod place;
 pub mod pusher;
 pub mod soak;
 pub mod stuck;

@@ -20,13 +20,13 @@ use axum::{
     routing::post,
 };
 use ch01_express_pid::{listen_on, log, port_or, serve};
-use ch05_redis_pubsub::programs::{no_redis, redis_url};
-use redis::{Client, aio::ConnectionManager};
+use ch05_redis_pubsub::programs::no_redis;
+use redis::RedisError;
 use serde::Deserialize;
 use serde_json::Value;
 use socketioxide_emitter::IoEmitter;
 
-use crate::emit::Publisher;
+use crate::{emit::Publisher, place::Place};
 use signature::{Key, Parameters, now};
 
 /// Bytes that an event's `data` may have (10 kB); longer ones are refused with 413.
@@ -79,22 +79,25 @@ pub async fn run() -> Result<()> {
     let app = App::from_env()?;
     let listener = listen_on(port_or(PORT)?).await?;
     // It connects again by itself.
-    let redis = Client::open(redis_url())?
-        .get_connection_manager()
-        .await
-        .with_context(no_redis)?;
-    Ok(serve("Event API", listener, routes(app, redis), async {}).await?)
+    let place = Place::from_env().await?;
+    let routes = routes(app, &place).await.with_context(no_redis)?;
+    Ok(serve("Event API", listener, routes, async {}).await?)
 }
 
-/// The API.
-pub fn routes(app: App, redis: ConnectionManager) -> Router {
-    Router::new()
+/// The API, in front of the Redis at `place`.
+///
+/// # Errors
+/// When a cluster does not answer.
+pub async fn routes(app: App, place: &Place) -> Result<Router, RedisError> {
+    let publisher = Publisher::at(place).await?;
+    let routes = Router::new()
         .route("/apps/{app_id}/events", post(trigger))
         .layer(DefaultBodyLimit::max(MOST_BODY))
-        .with_state(Arc::new((app, redis)))
+        .with_state(Arc::new((app, publisher)));
+    Ok(routes)
 }
 
-type Shared = Arc<(App, ConnectionManager)>;
+type Shared = Arc<(App, Publisher)>;
 
 async fn trigger(
     State(shared): State<Shared>,
@@ -103,7 +106,7 @@ async fn trigger(
     Query(parameters): Query<Parameters>,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    let (app, redis) = &*shared;
+    let (app, publisher) = &*shared;
     if app_id != app.id {
         return Err(refusal(StatusCode::NOT_FOUND, "there is no such app"));
     }
@@ -112,9 +115,8 @@ async fn trigger(
         .map_err(|reason| refusal(StatusCode::UNAUTHORIZED, reason))?;
     let trigger = Trigger::parse(&body)?;
     let message = trigger.message();
-    let publisher = Publisher::new(redis.clone());
     let emitter = IoEmitter::new().to(trigger.channels());
-    if let Err(error) = emitter.emit(&trigger.name, &message, &publisher).await {
+    if let Err(error) = emitter.emit(&trigger.name, &message, publisher).await {
         log(format!("an event was not published: {error}"));
         return Err(refusal(
             StatusCode::SERVICE_UNAVAILABLE,

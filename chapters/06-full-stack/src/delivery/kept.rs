@@ -11,8 +11,7 @@ use std::{future::ready, sync::Arc};
 use ch01_express_pid::log;
 use ch05_redis_pubsub::{chat::Say, link::Private};
 use redis::{
-    AsyncCommands, Client, RedisError,
-    aio::ConnectionManager,
+    AsyncCommands, RedisError,
     streams::{StreamMaxlen, StreamReadOptions, StreamReadReply},
 };
 use serde::{Deserialize, Serialize};
@@ -24,8 +23,8 @@ use tokio::time::timeout;
 
 use crate::{
     chat::{Chat, acknowledge, private},
-    driver::{PATIENCE, persistent},
     lane::Lane,
+    place::{Connection, PATIENCE, Place},
 };
 
 /// How many messages of one user are kept, about: Redis cuts when it is cheap to.
@@ -64,7 +63,7 @@ pub(crate) struct Entry {
 /// The users' histories, in Redis.
 #[derive(Clone)]
 pub(crate) struct History {
-    redis: ConnectionManager,
+    redis: Connection,
     has_streams: bool,
 }
 
@@ -125,13 +124,10 @@ fn hear_keep<A: Adapter>(socket: &SocketRef<A>, user: String, history: History, 
 }
 
 impl History {
-    /// Connects to the Redis at `url`.
-    pub(crate) async fn open(url: &str) -> Result<Self, RedisError> {
-        let client = Client::open(url)?;
-        // The manager would go on trying for ever; a Redis that was never there is an error.
-        let mut connection = client.get_multiplexed_async_connection().await?;
-        let length: Result<usize, _> = connection.xlen(stream_of("nobody")).await;
-        let redis = ConnectionManager::new_with_config(client, persistent()).await?;
+    /// Connects to the Redis at `place`.
+    pub(crate) async fn open(place: &Place) -> Result<Self, RedisError> {
+        let mut redis = place.connect().await?;
+        let length: Result<usize, _> = redis.xlen(stream_of("nobody")).await;
         Ok(Self {
             redis,
             has_streams: !length.is_err_and(|error| is_unknown_command(&error)),

@@ -23,6 +23,7 @@ use redis::AsyncCommands;
 use serde_json::json;
 
 const CHAPTER: &str = env!("CARGO_BIN_EXE_ch05-redis-pubsub");
+const BROKERS: &str = env!("CARGO_BIN_EXE_brokers");
 const SUBSCRIBER: &str = env!("CARGO_BIN_EXE_subscriber");
 const PUBLISHER: &str = env!("CARGO_BIN_EXE_publisher");
 
@@ -177,6 +178,30 @@ fn a_redis_url_that_does_not_parse_is_named() {
             "redis://127.0.0.1:6379",
         ],
     );
+}
+
+/// Chapter 6 takes such a list for a cluster.
+#[test]
+fn several_redis_servers_are_refused() {
+    let list = "redis://127.0.0.1:1,redis://127.0.0.1:2";
+    for program in [CHAPTER, BROKERS] {
+        is_refused(
+            command(program)
+                .args(["--check", "--ports", "auto"])
+                .env("REDIS_URL", list),
+            1,
+            &["names several servers, and this chapter uses one Redis"],
+        );
+    }
+    let mut server = command(CHAPTER);
+    server.env("PORT", "0").env("LINK", "redis");
+    for mut program in [server, command(SUBSCRIBER), command(PUBLISHER)] {
+        is_refused(
+            program.env("REDIS_URL", list),
+            1,
+            &["names several servers, and this chapter uses one Redis"],
+        );
+    }
 }
 
 #[test]

@@ -7,7 +7,6 @@
 //! (Redis 7.0) and `CLUSTER REPLICATE`; `redis.conf`, "REDIS CLUSTER".
 
 use std::{
-    collections::HashMap,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -84,7 +83,6 @@ pub struct Home {
 
 /// What a node says of one of the nodes.
 struct Known {
-    id: String,
     port: u16,
     flags: String,
     slots: Vec<(u16, u16)>,
@@ -252,8 +250,9 @@ impl Cluster {
         let node = &self.nodes[number];
         let process = spawn(&self.program, node, &self.folder).await?;
         let way_back = format!(
-            "Its replica takes its place within some two seconds. It comes back with the stage:\n\
-             Ctrl-C, and start that again. `redis-cli -p {} cluster nodes` says who is who.",
+            "If it was a master, its replica takes its place within some two seconds. It comes back\n\
+             with the stage: Ctrl-C, and start that again. Who is who now:\n\n  \
+             redis-cli -p {} cluster nodes\n\n",
             self.nodes[(number + 1) % NAMES.len()].address.port()
         );
         let watcher = watch(Part::Program(node.name), &process, &self.journal, way_back);
@@ -307,17 +306,55 @@ impl Cluster {
         })
     }
 
-    /// What each running node's `CLUSTER INFO` counts under `name`; 0 where it is not named.
+    /// The replica of the master at `address`.
+    ///
+    /// # Errors
+    /// When no node answers, or it has none.
+    pub async fn replica_of(&self, address: SocketAddr) -> Result<SocketAddr> {
+        let mut replication = cmd("INFO");
+        let info: String = ask(address, replication.arg("replication")).await?;
+        let port = field(&info, "slave0").and_then(|replica| {
+            let mut fields = replica.split(',');
+            fields.find_map(|field| field.strip_prefix("port=")?.parse::<u16>().ok())
+        });
+        let port = port.with_context(|| format!("the master at {address} has no replica"))?;
+        let mut nodes = self.nodes();
+        let replica = nodes.find(|(_, address)| address.port() == port);
+        Ok(replica.context("a node that the stage did not start")?.1)
+    }
+
+    /// What each node that runs counts under `name` in its `CLUSTER INFO`, such as
+    /// `cluster_stats_messages_publish_sent`; 0 where it does not name it.
     ///
     /// # Errors
     /// When one of them does not answer.
-    pub async fn count(&self, name: &str) -> Result<HashMap<SocketAddr, u64>> {
-        let counts = self.running().map(async |(_, address)| {
+    pub async fn messages(&self, name: &str) -> Result<Vec<u64>> {
+        self.each(async |address| {
             let info: String = ask(address, cmd("CLUSTER").arg("INFO")).await?;
             let count = field(&info, name).and_then(|count| count.parse().ok());
-            anyhow::Ok((address, count.unwrap_or(0)))
-        });
-        Ok(try_join_all(counts).await?.into_iter().collect())
+            Ok(count.unwrap_or(0))
+        })
+        .await
+    }
+
+    /// How often each node that runs was given a command, such as `spublish`.
+    ///
+    /// # Errors
+    /// When one of them does not answer.
+    pub async fn calls(&self, command: &str) -> Result<Vec<u64>> {
+        self.each(async |address| {
+            let info: String = ask(address, cmd("INFO").arg("commandstats")).await?;
+            let calls = field(&info, &format!("cmdstat_{command}")).and_then(|stats| {
+                stats
+                    .strip_prefix("calls=")?
+                    .split(',')
+                    .next()?
+                    .parse()
+                    .ok()
+            });
+            Ok(calls.unwrap_or(0))
+        })
+        .await
     }
 
     /// Waits until a node other than `dead` has `slot`, and all who run agree.
@@ -336,14 +373,22 @@ impl Cluster {
         .await
     }
 
-    /// Waits until the node at `address` is a replica that has what its master has.
+    /// Waits until the node at `address` is a replica that has what its master has, and all who
+    /// run know it.
     ///
     /// # Errors
     /// When that takes too long.
     pub async fn is_replica(&self, address: SocketAddr) -> Result<()> {
         let what = "the node that was killed has not become a replica";
-        self.wait_until(what, async || is_linked_replica(address).await)
-            .await
+        self.wait_until(what, async || {
+            let is_known = async |node| {
+                let known = known_to(node).await?;
+                let it = known.iter().find(|node| node.port == address.port());
+                Ok(it.is_some_and(|node| node.flags.contains("slave")))
+            };
+            Ok(is_linked_replica(address).await? && self.all(is_known).await?)
+        })
+        .await
     }
 
     async fn wait_until(
@@ -370,8 +415,13 @@ impl Cluster {
 
     /// Whether something is so of all nodes that run.
     async fn all(&self, is_so: impl AsyncFn(SocketAddr) -> Result<bool>) -> Result<bool> {
-        let all = try_join_all(self.running().map(|(_, address)| is_so(address))).await?;
+        let all = self.each(is_so).await?;
         Ok(all.into_iter().all(|is_so| is_so))
+    }
+
+    /// Asks all nodes that run, in their order.
+    async fn each<T>(&self, ask: impl AsyncFn(SocketAddr) -> Result<T>) -> Result<Vec<T>> {
+        try_join_all(self.running().map(|(_, address)| ask(address))).await
     }
 }
 
@@ -454,7 +504,7 @@ impl Known {
     /// `<id> <ip:port@bus> <flags> <master> <ping> <pong> <epoch> <link> <slot> …`
     fn parse(line: &str) -> Result<Self> {
         let words: Vec<_> = line.split(' ').collect();
-        let [id, address, flags, _, _, _, _, _, slots @ ..] = &words[..] else {
+        let [_, address, flags, _, _, _, _, _, slots @ ..] = &words[..] else {
             bail!("a node of a cluster is described as {line:?}");
         };
         let address = address.split('@').next().unwrap_or_default();
@@ -465,7 +515,6 @@ impl Known {
             anyhow::Ok((first.parse()?, last.parse()?))
         });
         Ok(Self {
-            id: (*id).to_owned(),
             port,
             flags: (*flags).to_owned(),
             slots: slots.collect::<Result<_>>()?,
@@ -478,7 +527,7 @@ impl Known {
     }
 
     fn is_met(&self) -> bool {
-        !self.id.is_empty() && !self.flags.contains("handshake") && !self.flags.contains("noaddr")
+        !self.flags.contains("handshake") && !self.flags.contains("noaddr")
     }
 }
 

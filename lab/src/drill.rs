@@ -188,6 +188,20 @@ fn list(drills: &[Drill]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+impl Stage {
+    /// Claims what each row of a drill promises, and shows the table.
+    ///
+    /// # Errors
+    /// When nothing was counted.
+    pub fn show_rows(&self, rows: Vec<Row>) -> Result<()> {
+        self.show(rows.iter().map(Row::claim).collect());
+        let mut table = Table::default();
+        table.add_round(rows)?;
+        self.note(format!("\n{}", table.render(Format::Terminal)));
+        Ok(())
+    }
+}
+
 async fn run_all(title: &'static str, drills: &[Drill], options: &Options) -> Result<ExitCode> {
     // Listened for before anything is started.
     let interrupted = interrupted()?;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, bail};
+use futures_util::future::select_ok;
 use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
@@ -122,17 +123,22 @@ impl Redis {
         Ok(redis)
     }
 
-    async fn named(url: &str) -> Result<Self> {
-        redis::Client::open(url).map_err(|_| {
-            anyhow!("REDIS_URL={url} is no Redis URL: it looks like redis://127.0.0.1:6379")
-        })?;
-        let version = ping(url).await.with_context(|| {
+    /// The one at `urls`, or several nodes of a cluster, with commas between them: one of them
+    /// must answer.
+    async fn named(urls: &str) -> Result<Self> {
+        for url in urls.split(',') {
+            redis::Client::open(url.trim()).map_err(|_| {
+                anyhow!("REDIS_URL={urls} is no Redis URL: it looks like redis://127.0.0.1:6379")
+            })?;
+        }
+        let answers = urls.split(',').map(|url| Box::pin(ping(url.trim())));
+        let (version, _) = select_ok(answers).await.with_context(|| {
             format!(
-                "REDIS_URL={url} cannot be used: start that Redis, or unset REDIS_URL to have one found"
+                "REDIS_URL={urls} cannot be used: start that Redis, or unset REDIS_URL to have one found"
             )
         })?;
         Ok(Self {
-            url: url.to_owned(),
+            url: urls.to_owned(),
             origin: format!("{version}, from REDIS_URL"),
             source: Source::Found,
         })
@@ -289,9 +295,13 @@ async fn ping(url: &str) -> Result<String> {
         info.lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
     };
-    Ok(match (field("server_name"), field("valkey_version")) {
+    let version = match (field("server_name"), field("valkey_version")) {
         (Some("valkey"), Some(version)) => format!("Valkey {version}"),
         (Some("embedded-pubsub"), _) => "an embedded pub/sub server".to_owned(),
         _ => format!("Redis {}", field("redis_version").unwrap_or("?")),
+    };
+    Ok(match field("redis_mode") {
+        Some("cluster") => format!("{version}, a cluster"),
+        _ => version,
     })
 }

@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 use crate::{
     brokers::Brokers,
     channel::Channel,
-    programs::{no_redis, redis_url},
+    programs::{no_redis, redis_client},
 };
 
 /// A message from one user to another.
@@ -92,7 +92,7 @@ impl Link {
                 ))
             }
             "redis" => {
-                let client = redis::Client::open(redis_url())?;
+                let client = redis_client()?;
                 let connection = client
                     .get_multiplexed_async_connection()
                     .await

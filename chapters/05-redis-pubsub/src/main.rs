@@ -17,7 +17,7 @@ use ch05_redis_pubsub::{
     brokers::broker,
     chat::serve,
     experiment::{Outcome, alice_writes_to_bob},
-    programs::{Publisher, Subscriber},
+    programs::{Publisher, Subscriber, names_one_redis},
 };
 use lab::{Chapter, Result, Stage};
 
@@ -40,6 +40,7 @@ async fn lesson(stage: &mut Stage) -> Result<()> {
         "First Redis, with the article's two programs. Then Alice on one server writes\n\
          to Bob on another; no nginx here. Watch what arrives, and what it took.\n\n",
     );
+    names_one_redis()?;
     let redis = stage.start_redis().await?;
     nobody_listens(stage, &redis).await?;
     somebody_listens(stage, &redis).await?;

@@ -2,7 +2,7 @@
 
 use std::env;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use ch01_express_pid::log;
 use clap::Parser;
 use futures_util::StreamExt;
@@ -24,6 +24,31 @@ pub fn redis_url() -> String {
     env::var("REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned())
 }
 
+/// Refuses a `REDIS_URL` that names several servers, as chapter 6 takes it for a cluster.
+///
+/// # Errors
+/// If it does.
+pub fn names_one_redis() -> Result<()> {
+    let url = redis_url();
+    ensure!(
+        !url.contains(','),
+        "REDIS_URL={url} names several servers, and this chapter uses one Redis: name one of them"
+    );
+    Ok(())
+}
+
+/// A client of that Redis.
+///
+/// # Errors
+/// When `REDIS_URL` is no URL, or names several.
+pub fn redis_client() -> Result<Client> {
+    names_one_redis()?;
+    let url = redis_url();
+    Client::open(url.as_str()).with_context(|| {
+        format!("REDIS_URL={url} is no Redis URL: it looks like redis://127.0.0.1:6379")
+    })
+}
+
 /// What to say when Redis does not answer.
 pub fn no_redis() -> String {
     format!(
@@ -39,7 +64,7 @@ impl Subscriber {
     /// # Errors
     /// When Redis does not answer, or goes away.
     pub async fn run(self) -> Result<()> {
-        let client = Client::open(redis_url())?;
+        let client = redis_client()?;
         let mut subscriber = client.get_async_pubsub().await.with_context(no_redis)?;
         subscriber.subscribe(CHANNEL).await?;
         eprintln!("(subscribed to \"{CHANNEL}\")");
@@ -62,7 +87,7 @@ impl Publisher {
     /// # Errors
     /// When Redis does not answer.
     pub async fn run(self) -> Result<()> {
-        let client = Client::open(redis_url())?;
+        let client = redis_client()?;
         let mut publisher = client
             .get_multiplexed_async_connection()
             .await

@@ -5,8 +5,10 @@ pub mod burst;
 pub mod crowd;
 pub mod ladder;
 pub mod nginx;
+pub mod pairs;
 pub mod reader;
 pub mod redis_killed;
+pub mod shard_killed;
 pub mod sockets;
 pub mod speaker;
 
@@ -41,6 +43,11 @@ pub fn drills() -> Drills {
             "redis-killed",
             "kill -9 of Redis, which is back a second later",
             redis_killed::and_back,
+        )
+        .with(
+            "shard-killed",
+            "kill -9 of the master of a Redis Cluster that carries the messages",
+            shard_killed::and_taken_over,
         )
         .with(
             "burst",

@@ -23,7 +23,7 @@ mod slots;
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
         atomic::{
             AtomicBool, AtomicUsize,
             Ordering::{Relaxed, SeqCst},
@@ -79,11 +79,11 @@ struct Road {
 }
 
 /// What all nodes share.
-#[derive(Default)]
 struct Hub {
+    tell: fn(String),
     /// Who gets the messages of which channel.
     subscribers: RwLock<HashMap<String, mpsc::Sender<ChanItem>>>,
-    /// There is something for [`Road::keep_open`] to look after.
+    /// There is something for [`keep_open`] to look after.
     changed: Notify,
     /// Whether a node was given up, and the road is not whole again since.
     is_broken: AtomicBool,
@@ -98,14 +98,29 @@ impl ResilientDriver {
     /// # Errors
     /// When Redis does not answer now. Later it may come and go.
     pub async fn connect(place: Place) -> Result<Self, RedisError> {
+        Self::connect_telling(place, log).await
+    }
+
+    /// The same; what it has to say it says to `tell`.
+    pub(crate) async fn connect_telling(
+        place: Place,
+        tell: fn(String),
+    ) -> Result<Self, RedisError> {
+        let hub = Arc::new(Hub {
+            tell,
+            subscribers: RwLock::default(),
+            changed: Notify::new(),
+            is_broken: AtomicBool::new(false),
+            stayed: AtomicUsize::new(0),
+        });
         let road = Arc::new(Road {
             place,
-            hub: Arc::default(),
+            hub,
             owners: RwLock::default(),
             learned: RwLock::default(),
         });
         road.settle().await?;
-        tokio::spawn(Arc::clone(&road).keep_open());
+        tokio::spawn(keep_open(Arc::downgrade(&road), Arc::clone(&road.hub)));
         Ok(Self(road))
     }
 }
@@ -164,24 +179,45 @@ impl Driver for ResilientDriver {
     }
 }
 
-impl Road {
-    /// Each time that something has happened, looks after it, and says when all is well again.
-    async fn keep_open(self: Arc<Self>) {
-        loop {
-            match self.place {
-                Place::One(_) => self.hub.changed.notified().await,
-                // Whether it has changed or the time is over, the cluster is asked.
-                Place::Cluster(_) => {
-                    let _either = timeout(BEAT, self.hub.changed.notified()).await;
-                }
-            }
-            while self.settle().await.is_err() {
-                sleep(PAUSE).await;
-            }
-            if self.nodes().iter().all(|node| node.is_open()) {
-                self.hub.say_that_it_is_whole();
-            }
+/// Each time that something has happened, looks after it, and says when all is well again.
+async fn keep_open(road: Weak<Road>, hub: Arc<Hub>) {
+    loop {
+        // A cluster is asked now and then, too, without anything having happened.
+        let beat = road.upgrade().and_then(|road| road.beat());
+        match beat {
+            Some(beat) => drop(timeout(beat, hub.changed.notified()).await),
+            None => hub.changed.notified().await,
         }
+        loop {
+            let Some(road) = road.upgrade() else {
+                return;
+            };
+            if road.settle().await.is_ok() {
+                break;
+            }
+            drop(road);
+            sleep(PAUSE).await;
+        }
+        if road.upgrade().is_some_and(|road| road.is_open()) {
+            hub.say_that_it_is_whole();
+        }
+    }
+}
+
+impl Drop for Road {
+    /// Nobody uses it any more: [`keep_open`] ends.
+    fn drop(&mut self) {
+        self.hub.changed.notify_one();
+    }
+}
+
+impl Road {
+    fn beat(&self) -> Option<Duration> {
+        matches!(self.place, Place::Cluster(_)).then_some(BEAT)
+    }
+
+    fn is_open(&self) -> bool {
+        self.nodes().iter().all(|node| node.is_open())
     }
 
     /// Has each slot's owner connected, and each channel subscribed to at its owner's.
@@ -256,9 +292,9 @@ impl Hub {
     }
 
     /// Says why messages stay on this server now, and has somebody look after it.
-    fn break_down(&self, why: &str) {
+    fn break_down(&self, why: String) {
         self.is_broken.store(true, SeqCst);
-        log(why);
+        (self.tell)(why);
         self.changed.notify_one();
     }
 
@@ -266,10 +302,10 @@ impl Hub {
         if !self.is_broken.swap(false, SeqCst) {
             return;
         }
-        log("Redis is back");
+        (self.tell)("Redis is back".to_owned());
         let stayed = self.stayed.swap(0, Relaxed);
         if stayed > 0 {
-            log(format!("{stayed} messages stayed on this server meanwhile"));
+            (self.tell)(format!("{stayed} messages stayed on this server meanwhile"));
         }
     }
 
@@ -278,7 +314,7 @@ impl Hub {
         if let Some(subscriber) = self.subscribers().get(&channel)
             && let Err(error) = subscriber.try_send((channel, payload))
         {
-            log(format!("a message of another server is lost: {error}"));
+            (self.tell)(format!("a message of another server is lost: {error}"));
         }
     }
 

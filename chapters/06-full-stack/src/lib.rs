@@ -13,6 +13,7 @@
 pub mod auth;
 pub mod capacity;
 pub mod chat;
+pub mod cluster;
 mod crossing;
 pub mod delivery;
 pub mod drill;

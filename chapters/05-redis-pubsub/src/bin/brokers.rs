@@ -13,6 +13,7 @@ use ch05_redis_pubsub::{
         experiment::{with_brokers, with_redis},
     },
     chat::serve,
+    programs::names_one_redis,
 };
 use lab::{Chapter, Result, Stage};
 
@@ -61,6 +62,7 @@ async fn one_broker(stage: &mut Stage) -> Result<()> {
 
 async fn through_redis(stage: &mut Stage) -> Result<()> {
     stage.step("Redis, and one channel for all messages");
+    names_one_redis()?;
     let redis = stage.start_redis().await?;
     let mut cast = with_redis(stage, &redis, USERS).await?;
     let told = cast.tell_everybody().await?;

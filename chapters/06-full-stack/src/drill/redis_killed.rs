@@ -3,18 +3,11 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use futures_util::future::join_all;
-use lab::{Result, Row, Stage, client};
+use lab::{Result, Row, Stage};
 use tokio::time::{Instant, sleep};
 
-use super::fresh_servers;
-use crate::{
-    delivery::{
-        Rung,
-        flow::{Flow, Outcome, Pace},
-    },
-    experiment::User,
-};
+use super::{fresh_servers, pairs::Pairs};
+use crate::delivery::flow::Pace;
 
 /// How long Redis is gone.
 pub(super) const GONE_FOR: Duration = Duration::from_secs(1);
@@ -74,47 +67,13 @@ async fn outage(stage: &mut Stage, redis: &str, driver: &str, config: &str) -> R
     let environment = [("REDIS_URL", redis), ("DRIVER", driver)];
     fresh_servers(stage, &environment).await?;
     let url = stage.start_nginx("06-full-stack.conf").await?;
-    let (mut near, mut far) = (Vec::new(), Vec::new());
-    for from in 0..3 {
-        for to in 0..3 {
-            let [sender, receiver] = [("from", from), ("to", to)].map(|(role, server)| {
-                User::client(&url, &format!("{role}, {from} to {to}"), server).telling(drop)
-            });
-            let flow = Flow::open(Rung::PassedOn, &sender, &receiver).await?;
-            if from == to { &mut near } else { &mut far }.push(flow);
-        }
-    }
-    let run = |flows: Vec<Flow>| join_all(flows.into_iter().map(|flow| flow.run(PACE)));
-    let (near, far, returned) = tokio::join!(run(near), run(far), async {
+    let pairs = Pairs::connect(&url).await?;
+    let told = pairs.write(PACE, async {
         sleep(BEFORE).await;
         stage.kill_redis().await;
         sleep(GONE_FOR).await;
         stage.restart_redis().await?;
-        anyhow::Ok(Instant::now())
+        Ok(Instant::now())
     });
-    let returned = returned?;
-    Ok([
-        row("within one server", config, returned, near)?,
-        row("between servers", config, returned, far)?,
-    ])
-}
-
-fn row(
-    whose: &str,
-    config: &str,
-    returned: Instant,
-    flows: Vec<Result<Outcome, client::Error>>,
-) -> Result<Row> {
-    let flows = flows.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let total = |count: fn(&Outcome) -> usize| flows.iter().map(count).sum();
-    // From Redis' return until the last of them was well again; none if one never was.
-    let backs = flows.iter().map(|flow| flow.recovered_after(returned));
-    let backs = backs.collect::<Option<Vec<_>>>();
-    let back = backs.and_then(|backs| backs.into_iter().max());
-    Ok(Row::new(format!("Redis killed and back: {whose}"), config)
-        .counted(total(Outcome::sent), "messages", total(Outcome::lost))
-        .twice(total(Outcome::duplicated))
-        .late(total(Outcome::out_of_order))
-        .unknown(total(Outcome::unknown))
-        .back_after(back))
+    Ok(told.await?.rows("Redis killed and back", config))
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use ch05_redis_pubsub::link::Private;
 use lab::Heard;
 use redis::{
@@ -21,6 +21,8 @@ use tokio::{
     task::JoinHandle,
     time::{MissedTickBehavior, interval},
 };
+
+use crate::place::Place;
 
 /// Between two messages.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -52,6 +54,12 @@ impl Speaker {
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(PATIENCE))
             .set_response_timeout(Some(PATIENCE));
+        let Place::One(redis) = Place::at(redis).await? else {
+            bail!(
+                "this drill writes to everybody through one Redis, and REDIS_URL names a cluster: \
+                 unset REDIS_URL, or try the drill shard-killed"
+            );
+        };
         let client = redis::Client::open(redis)?;
         let voice = ConnectionManager::new_with_config(client, config)
             .await

@@ -2,7 +2,9 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak, atomic::Ordering::SeqCst,
+    },
 };
 
 use futures_util::future::try_join_all;
@@ -10,10 +12,13 @@ use redis::{
     AsyncConnectionConfig, ConnectionInfo, FromRedisValue, PushInfo, PushKind, RedisError,
     RedisResult, Value, aio::MultiplexedConnection, cmd,
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
 
 use super::{Hub, Outgoing, QUEUE};
-use crate::place::{PATIENCE, connect_to};
+use crate::place::{PATIENCE, PAUSE, connect_to};
 
 /// A Redis that has slots.
 pub(super) struct Node {
@@ -123,6 +128,12 @@ impl Node {
         };
         let each = channels.iter().cloned();
         try_join_all(each.map(|channel| self.subscribe_over(connection.clone(), channel))).await?;
+        if self.is_sharded && self.hub.is_broken.load(SeqCst) {
+            // The other servers look for the new owner of a slot every `PAUSE`, too. What is
+            // published before they have subscribed there reaches nobody, and its sender would
+            // be told that it has crossed.
+            sleep(2 * PAUSE).await;
+        }
         // One that is still loading its data is not back yet.
         cmd("PING").exec_async(&mut connection).await?;
         let mut current = self.connection_mut();
@@ -286,12 +297,12 @@ impl Node {
         drop(connection);
         if self.is_sharded {
             let at = self.at.addr();
-            self.hub.break_down(&format!(
+            self.hub.break_down(format!(
                 "Redis at {at} {why}: messages of its slots stay on this server until all is well again"
             ));
         } else {
-            self.hub
-                .break_down("Redis is gone: messages stay on this server until it is back");
+            let gone = "Redis is gone: messages stay on this server until it is back";
+            self.hub.break_down(gone.to_owned());
         }
     }
 

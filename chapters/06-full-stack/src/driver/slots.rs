@@ -149,9 +149,12 @@ mod tests {
         for (channel, slot) in [
             ("123456789", 12_739),
             ("", 0),
-            ("{}x", 0),
-            ("{user}.following", 0),
-            ("user", 0),
+            ("user", 5_474),
+            ("{user}.following", 5_474),
+            ("{}x", 10_595),
+            ("x{a}{b}", 15_495),
+            ("foo{", 7_673),
+            ("socket.io-request#/#", 12_937),
         ] {
             assert_eq!(slot_of(channel), slot, "{channel}");
         }

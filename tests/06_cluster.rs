@@ -344,6 +344,28 @@ async fn a_slot_that_moves_takes_its_channel_with_it() {
     line.is_in_order();
 }
 
+/// `CLUSTER DELSLOTS` at every node: there is no master to ask any more.
+#[tokio::test]
+async fn a_slot_that_nobody_has_is_found_again_when_somebody_has_it() {
+    let Some((mut stage, urls)) = stage().await else {
+        return;
+    };
+    let cluster = stage.cluster().unwrap();
+    let mut line = Line::open(&urls).await;
+    line.is_heard().await;
+    let home = cluster.home_of(CHANNEL).await.unwrap();
+    for (_, node) in cluster.nodes() {
+        let () = ask(node, cmd("CLUSTER").arg("DELSLOTS").arg(home.slot)).await;
+    }
+    for _ in 0..10 {
+        line.publish().await;
+    }
+    let mut add = cmd("CLUSTER");
+    let () = ask(home.address, add.arg("ADDSLOTS").arg(home.slot)).await;
+    line.is_heard().await;
+    line.is_in_order();
+}
+
 /// It keeps its connections open and says nothing: only that it does not answer tells.
 #[tokio::test]
 async fn a_master_that_hangs_is_left_and_when_it_wakes_nothing_comes_twice() {

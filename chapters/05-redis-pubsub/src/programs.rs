@@ -51,10 +51,14 @@ pub fn redis_client() -> Result<Client> {
 
 /// What to say when Redis does not answer.
 pub fn no_redis() -> String {
+    no_redis_at(&redis_url())
+}
+
+/// What to say when no Redis answers at `url`.
+pub fn no_redis_at(url: &str) -> String {
     format!(
-        "no Redis answers at {}: start one (redis-server, or cargo run -p embedded-pubsub), \
-         or name another with REDIS_URL",
-        redis_url()
+        "no Redis answers at {url}: start one (redis-server, or cargo run -p embedded-pubsub), \
+         or name another with REDIS_URL"
     )
 }
 

@@ -34,7 +34,7 @@ use std::{
 
 use ch01_express_pid::log;
 use futures_util::future::join_all;
-use redis::{ConnectionInfo, RedisError};
+use redis::{ConnectionInfo, ErrorKind, RedisError};
 use socketioxide_redis::drivers::{ChanItem, Driver, MessageStream};
 use tokio::{
     sync::{Notify, mpsc, oneshot},
@@ -226,6 +226,7 @@ impl Road {
             Place::One(node) => vec![(Slots::all(), node.clone())],
             Place::Cluster(named) => self.ask_for_owners(named).await?,
         };
+        let is_complete = slots::are_complete(owners.iter().map(|(slots, _)| slots));
         self.install(owners);
         let channels: Vec<_> = self.hub.subscribers().keys().cloned().collect();
         let nodes = self.nodes();
@@ -237,7 +238,11 @@ impl Road {
             });
             node.stand(its_own.cloned().collect::<HashSet<_>>())
         });
-        join_all(standing).await.into_iter().collect()
+        let standing = join_all(standing).await;
+        if !is_complete {
+            return Err(self.hub.miss_an_owner());
+        }
+        standing.into_iter().collect()
     }
 
     async fn ask_for_owners(
@@ -296,6 +301,17 @@ impl Hub {
         self.is_broken.store(true, SeqCst);
         (self.tell)(why);
         self.changed.notify_one();
+    }
+
+    /// Says, once, that some slots have no master.
+    fn miss_an_owner(&self) -> RedisError {
+        const NOBODY: &str = "no master has some of the slots";
+        if !self.is_broken.load(SeqCst) {
+            self.break_down(format!(
+                "In the Redis Cluster {NOBODY}: their messages stay on this server until one has"
+            ));
+        }
+        (ErrorKind::Client, NOBODY).into()
     }
 
     fn say_that_it_is_whole(&self) {

@@ -7,7 +7,7 @@ use clap::Parser;
 use redis::{RedisError, cmd};
 use socketioxide_emitter::{Driver, IoEmitter};
 
-use crate::place::{Connection, Place};
+use crate::place::{Connection, Place, within_patience};
 
 /// Sends a message to a user, wherever that user is connected.
 #[derive(Parser)]
@@ -66,7 +66,8 @@ impl Driver for Publisher {
     async fn emit(&self, channel: String, data: Vec<u8>) -> Result<(), RedisError> {
         let mut publish = cmd(self.publish);
         publish.arg(channel).arg(data);
-        let subscribers: usize = publish.query_async(&mut self.redis.clone()).await?;
+        let mut redis = self.redis.clone();
+        let subscribers: usize = within_patience(publish.query_async(&mut redis)).await?;
         log(format!("published, subscribers: {subscribers}"));
         Ok(())
     }

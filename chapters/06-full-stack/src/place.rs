@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use ch05_redis_pubsub::programs::{no_redis, redis_url};
+use ch05_redis_pubsub::programs::{no_redis_at, redis_url};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionInfo, IntoConnectionInfo, Pipeline,
     ProtocolVersion, RedisError, RedisFuture, Value,
@@ -15,6 +15,7 @@ use redis::{
     cluster_async::ClusterConnection,
     cmd,
 };
+use tokio::time::timeout;
 
 /// How long Redis may take for an answer before it counts as gone.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
@@ -51,12 +52,12 @@ impl Place {
         for node in &named {
             match is_in_a_cluster(node).await {
                 Ok(true) => return Ok(Self::Cluster(named)),
-                Ok(false) => return one_of(named),
+                Ok(false) => return one_of(named, urls),
                 Err(error) => silence = Some(error),
             }
         }
         Err(silence.map_or_else(|| anyhow!("nobody is named"), anyhow::Error::from))
-            .with_context(no_redis)
+            .with_context(|| no_redis_at(urls))
     }
 
     /// A connection for requests and their answers. When Redis goes, it is there again as soon
@@ -72,8 +73,11 @@ impl Place {
                 Connection::One(manager)
             }
             Self::Cluster(nodes) => {
-                let client = cluster(nodes)?.get_async_connection().await?;
-                Connection::Cluster(client)
+                let client = resp3_cluster(nodes)
+                    .connection_timeout(PATIENCE)
+                    .response_timeout(PATIENCE)
+                    .build()?;
+                Connection::Cluster(client.get_async_connection().await?)
             }
         })
     }
@@ -89,18 +93,11 @@ impl Place {
 
 /// A client of a cluster, as it comes.
 pub(crate) fn stock_cluster(nodes: &[ConnectionInfo]) -> Result<ClusterClient, RedisError> {
-    let nodes = nodes.iter().cloned();
-    ClusterClientBuilder::new(nodes)
-        .use_protocol(ProtocolVersion::RESP3)
-        .build()
+    resp3_cluster(nodes).build()
 }
 
-fn cluster(nodes: &[ConnectionInfo]) -> Result<ClusterClient, RedisError> {
-    ClusterClientBuilder::new(nodes.iter().cloned())
-        .use_protocol(ProtocolVersion::RESP3)
-        .connection_timeout(PATIENCE)
-        .response_timeout(PATIENCE)
-        .build()
+fn resp3_cluster(nodes: &[ConnectionInfo]) -> ClusterClientBuilder {
+    ClusterClientBuilder::new(nodes.iter().cloned()).use_protocol(ProtocolVersion::RESP3)
 }
 
 fn resp3(url: &str) -> Result<ConnectionInfo> {
@@ -114,12 +111,11 @@ fn resp3(url: &str) -> Result<ConnectionInfo> {
     Ok(info.set_redis_settings(resp3.set_protocol(ProtocolVersion::RESP3)))
 }
 
-fn one_of(mut named: Vec<ConnectionInfo>) -> Result<Place> {
+fn one_of(mut named: Vec<ConnectionInfo>, urls: &str) -> Result<Place> {
     match (named.pop(), named.len()) {
         (Some(node), 0) => Ok(Place::One(node)),
         _ => bail!(
-            "REDIS_URL={} names several Redis servers, which are no cluster: name one of them",
-            redis_url()
+            "REDIS_URL={urls} names several Redis servers, which are no cluster: name one of them"
         ),
     }
 }
@@ -150,7 +146,7 @@ pub(crate) async fn connect_to(
 }
 
 /// Whether Redis has answered, and that answer is an error.
-pub(crate) fn is_answer(error: &RedisError) -> bool {
+fn is_answer(error: &RedisError) -> bool {
     matches!(
         error.kind(),
         redis::ErrorKind::Server(_) | redis::ErrorKind::Extension
@@ -164,6 +160,16 @@ fn persistent() -> ConnectionManagerConfig {
         .set_max_delay(4 * PAUSE)
         .set_connection_timeout(Some(PATIENCE))
         .set_response_timeout(Some(PATIENCE))
+}
+
+/// What is asked over a [`Connection`], if its answer comes in time: while Redis is away, a
+/// connection that is to be there again waits.
+pub(crate) async fn within_patience<T>(
+    asked: impl Future<Output = Result<T, RedisError>>,
+) -> Result<T, RedisError> {
+    timeout(PATIENCE, asked)
+        .await
+        .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
 }
 
 /// A connection to a [`Place`].

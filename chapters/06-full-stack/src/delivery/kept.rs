@@ -19,12 +19,11 @@ use socketioxide::{
     adapter::Adapter,
     extract::{AckSender, Data, SocketRef},
 };
-use tokio::time::timeout;
 
 use crate::{
     chat::{Chat, acknowledge, private},
     lane::Lane,
-    place::{Connection, PATIENCE, Place},
+    place::{Connection, Place, within_patience},
 };
 
 /// How many messages of one user are kept, about: Redis cuts when it is cheap to.
@@ -195,12 +194,4 @@ fn is_unknown_command(error: &RedisError) -> bool {
 
 fn stream_of(user: &str) -> String {
     format!("history:{user}")
-}
-
-async fn within_patience<T>(
-    asked: impl Future<Output = Result<T, RedisError>>,
-) -> Result<T, RedisError> {
-    timeout(PATIENCE, asked)
-        .await
-        .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
 }

@@ -27,9 +27,19 @@ impl Slots {
         Self(vec![0..=SLOTS - 1])
     }
 
+    /// How many they are.
+    fn count(&self) -> usize {
+        self.0.iter().map(ExactSizeIterator::len).sum()
+    }
+
     pub(super) fn contain(&self, slot: u16) -> bool {
         self.0.iter().any(|range| range.contains(&slot))
     }
+}
+
+/// Whether somebody has each slot.
+pub(super) fn are_complete<'a>(owned: impl Iterator<Item = &'a Slots>) -> bool {
+    owned.map(Slots::count).sum::<usize>() == usize::from(SLOTS)
 }
 
 /// The slot of a channel: of what stands between its first `{` and the next `}`, if anything

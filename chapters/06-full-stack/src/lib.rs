@@ -2,13 +2,13 @@
 //! program that is no server and reaches their users all the same.
 //!
 //! [`chat`] is the server, [`driver`] carries its adapter's messages through Redis and
-//! survives Redis' death, `crossing` says whether one got there, [`delivery`] is how sure a
-//! sender can be, [`auth`] and [`origin`] say who may connect, [`emit`] sends from outside,
-//! [`experiment`] is what users do, and `page` is the chat in a browser. `lane` keeps a
-//! client's messages in order, [`stuck`] ends clients that do not read, and [`lean`] keeps
-//! little of a request. [`drill`] counts what is lost when something dies, [`soak`] does so
-//! for half an hour, [`capacity`] says what so many sockets need, and [`limits`] shows where
-//! they end.
+//! survives Redis' death, [`place`] is one Redis or a cluster, `crossing` says whether a message
+//! got there, [`delivery`] is how sure a sender can be, [`auth`] and [`origin`] say who may
+//! connect, [`emit`] sends from outside, [`experiment`] is what users do, and `page` is the chat
+//! in a browser. `lane` keeps a client's messages in order, [`stuck`] ends clients that do not
+//! read, and [`lean`] keeps little of a request. [`drill`] counts what is lost when something
+//! dies, [`soak`] does so for half an hour, [`capacity`] says what so many sockets need,
+//! [`limits`] shows where they end, and [`cluster`] what comes after one Redis.
 
 pub mod auth;
 pub mod capacity;

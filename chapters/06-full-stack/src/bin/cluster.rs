@@ -52,7 +52,7 @@ async fn lesson(stage: &mut Stage) -> Result<()> {
     stage.try_by_hand(format!(
         "Alice and Bob in a browser, on servers A and B; and a message to Bob from outside\n\n  \
          {a}/pair?bob={b}\n  \
-         REDIS_URL={redis} cargo run -p ch06-full-stack --bin emit -- bob hi\n\n\
+         REDIS_URL=redis://127.0.0.1:{another} cargo run -p ch06-full-stack --bin emit -- bob hi\n\n\
          Who has which slots, and who listens on the adapter's channel at its master, {name}\n\n  \
          redis-cli -p {port} cluster nodes\n  \
          redis-cli -p {port} pubsub shardnumsub '{CHANNEL}'\n\n\

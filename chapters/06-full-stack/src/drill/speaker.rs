@@ -56,8 +56,8 @@ impl Speaker {
             .set_response_timeout(Some(PATIENCE));
         let Place::One(redis) = Place::at(redis).await? else {
             bail!(
-                "this drill writes to everybody through one Redis, and REDIS_URL names a cluster: \
-                 unset REDIS_URL, or try the drill shard-killed"
+                "what writes to everybody here needs one Redis, and REDIS_URL names a cluster: unset \
+                 REDIS_URL, or try the drill shard-killed"
             );
         };
         let client = redis::Client::open(redis)?;

@@ -69,6 +69,17 @@ impl Cluster {
         Ok(replica.context("a node that the stage did not start")?.1)
     }
 
+    /// What the stage calls the nodes that are replicas now, each with all that its master has.
+    ///
+    /// # Errors
+    /// When one of them does not answer.
+    pub async fn replicas(&self) -> Result<Vec<&'static str>> {
+        let are_replicas = self.each(is_linked_replica).await?;
+        let nodes = self.running().zip(are_replicas);
+        let replicas = nodes.filter(|(_, is_replica)| *is_replica);
+        Ok(replicas.map(|((name, _), _)| name).collect())
+    }
+
     /// What each node that runs counts under `name` in its `CLUSTER INFO`, such as
     /// `cluster_stats_messages_publish_sent`; 0 where it does not name it.
     ///

@@ -212,5 +212,11 @@ async fn a_shard_is_gone(stage: &mut Stage, redis: &str) -> Result<()> {
 async fn a_master_dies(stage: &mut Stage, redis: &str) -> Result<()> {
     stage.step("The master of the adapter's channel dies, while users of all servers write");
     let rows = shard_killed::both_drivers(stage, redis).await?;
+    let replicas = stage.cluster()?.replicas().await?;
+    stage.claim_seen(
+        "those that were killed are back, and each master has a replica again",
+        replicas.join(", "),
+        replicas.len() == 3,
+    );
     stage.show_rows(rows)
 }

@@ -10,7 +10,7 @@
 //! both new connections are subscribed: once in some twenty restarts, messages came twice.
 //! Here one task connects, so that there is one connection.
 //!
-//! A Redis Cluster is several such [`Node`]s. A channel has a slot, a slot has a master, and
+//! A Redis Cluster is several such `Node`s. A channel has a slot, a slot has a master, and
 //! each master has a connection, a queue and a fate of its own: when one dies, the messages of
 //! its slots stay on their server, and all others cross. The same task asks who has which slot,
 //! once a second and whenever something has happened, and has each channel subscribed to there

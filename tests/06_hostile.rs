@@ -5,7 +5,13 @@
 
 mod harness;
 
-use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, process::Command};
+use std::{
+    fs,
+    net::{SocketAddr, TcpStream},
+    os::unix::fs::PermissionsExt,
+    process::Command,
+    time::Duration,
+};
 
 use ch06_full_stack::experiment::User;
 use harness::{
@@ -18,7 +24,7 @@ use lab::{
     Client, Socket, Transport,
     client::{Error, PATIENCE, Packet, Polling},
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use serde_json::{Value, json};
 
 const CHAPTER: &str = env!("CARGO_BIN_EXE_ch06-full-stack");
@@ -392,6 +398,45 @@ fn a_redis_that_is_killed_while_it_starts_is_named() {
         1,
         &["redis-server was killed (signal 9) while it started on port"],
     );
+}
+
+/// A third of 10,000 clients, whose server has died, come to the other two at once. Who finds
+/// a queue full is told nothing, and tries again after a second.
+#[tokio::test]
+async fn a_crowd_that_comes_at_once_waits_in_the_servers_queue() {
+    const CROWD: usize = 1_666;
+    let longest = fs::read_to_string("/proc/sys/net/core/somaxconn").ok();
+    let longest = longest.and_then(|longest| longest.trim().parse::<usize>().ok());
+    if longest.is_none_or(|longest| longest < CROWD) {
+        println!("not tested: this system lets no {CROWD} connections wait");
+        return;
+    }
+    let (bench, url) = alone(&[]).await;
+    let pid = bench.stage.server_pid('A').unwrap();
+    let pid = Pid::from_raw(pid.cast_signed()).unwrap();
+    let address = bench.stage.server_addresses()[0];
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    setrlimit(Resource::Nofile, all).unwrap();
+
+    // Busy with something else: it accepts nobody.
+    kill_process(pid, Signal::STOP).unwrap();
+    let mut crowd = Vec::new();
+    for _ in 0..CROWD {
+        // Before the kernel would try again.
+        let wait = Duration::from_millis(900);
+        match TcpStream::connect_timeout(&address, wait) {
+            Ok(waiting) => crowd.push(waiting),
+            Err(_) => break,
+        }
+    }
+    kill_process(pid, Signal::CONT).unwrap();
+    assert_eq!(crowd.len(), CROWD, "so many had room");
+    let greeted = enter(&url, Transport::WebSocket, &json!({ "user": "you" })).await;
+    assert!(greeted.is_ok(), "and it serves on");
 }
 
 /// The PID of a stage's child whose command line has `text` in it.

@@ -11,7 +11,7 @@ use ch03_socket_polling::is_session_unknown;
 use ch04_ip_hash::sticky::{knows_sticky, moved, newcomers, settle, twice};
 use harness::{
     bench::Bench,
-    binary::{command, every_claim_holds, is_refused},
+    binary::{command, every_claim_holds, is_refused, run},
     node::OfficialClient,
 };
 use lab::Stage;
@@ -45,11 +45,12 @@ async fn every_claim_holds_where_nginx_is_new_enough_and_elsewhere_one_sentence_
     if is_new {
         every_claim_holds(LESSON);
     } else {
-        is_refused(
-            command(LESSON).args(["--check", "--ports", "auto"]),
-            1,
-            &["`sticky` needs nginx 1.29.6, this is nginx ", "NGINX_BIN"],
-        );
+        let mut lesson = command(LESSON);
+        lesson.args(["--check", "--ports", "auto"]);
+        let needs = ["`sticky` needs nginx 1.29.6, this is nginx ", "NGINX_BIN"];
+        is_refused(&mut lesson, 1, &needs);
+        let begun = run(&mut lesson).stdout;
+        assert!(!begun.contains("running on"), "{begun}");
     }
 }
 

@@ -46,7 +46,7 @@ fn what_is_full_first_is_the_least_of_all_rooms() {
     for (options, first) in [
         ("--connections 32 --workers 1", ("worker_connections", 16)),
         ("--ports 10", ("ports, nginx to the servers", 30)),
-        ("--memory 36MiB", ("memory", 1_025)),
+        ("--memory 36MiB", ("memory", 1_161)),
         (
             "--descriptors 300 --workers 1",
             ("descriptors of nginx", 100),

@@ -613,6 +613,15 @@ impl Stage {
         Some(nginx.process().pid())
     }
 
+    /// Which nginx there is, before one is started: a lesson may need a newer one.
+    ///
+    /// # Errors
+    /// When there is none and none can be built.
+    pub async fn find_nginx(&self) -> Result<String> {
+        let nginx = Nginx::find(&self.binary, self.scratch.path(), &self.journal).await?;
+        Ok(nginx.origin)
+    }
+
     /// Which nginx it is and where it comes from, once one was started.
     pub fn nginx_origin(&self) -> Option<&str> {
         self.nginx_found.as_ref().map(|nginx| nginx.origin.as_str())

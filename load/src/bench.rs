@@ -9,7 +9,7 @@ use lab::{Event, Stage, event::Part};
 use crate::{
     binaries::Binaries,
     broadcast, http,
-    machine::Machine,
+    machine::{self, Machine},
     metric::grouped,
     nginx,
     options::{Measure, Options},
@@ -42,6 +42,7 @@ pub(crate) async fn run(measure: &Measure, options: Options) -> Result<Report> {
     let stacks = bench.stacks(&mut warnings).await?;
     let mut cases = measure.cases();
 
+    let dropped_before = machine::dropped_for_want_of_room();
     let rounds = bench.options.rounds;
     let bar = bench.bar(u64::from(rounds) * stacks.len() as u64);
     for round in 1..=rounds {
@@ -72,6 +73,16 @@ pub(crate) async fn run(measure: &Measure, options: Options) -> Result<Report> {
         report.warnings.push(format!(
             "nginx complained {} times; first: {first}",
             grouped(complaints.len() as f64)
+        ));
+    }
+    let dropped = machine::dropped_for_want_of_room()
+        .zip(dropped_before)
+        .map_or(0, |(now, before)| now.saturating_sub(before));
+    if dropped > 0 {
+        report.warnings.push(format!(
+            "the kernel dropped {} packets, for it tracks connections and its table is full: \
+             take these figures again with a larger net.netfilter.nf_conntrack_max",
+            grouped(dropped as f64)
         ));
     }
     report.judge();

@@ -79,3 +79,38 @@ pub(crate) fn raise_descriptors() {
         },
     );
 }
+
+/// How many packets the kernel has dropped since it started, for want of room in its table of
+/// connections. None where it keeps no such table: it does for a firewall, and for Docker.
+pub(crate) fn dropped_for_want_of_room() -> Option<u64> {
+    dropped(&fs::read_to_string("/proc/net/stat/nf_conntrack").ok()?)
+}
+
+/// The sum of a column: a line of names, then one of hexadecimal numbers for each core.
+fn dropped(table: &str) -> Option<u64> {
+    let mut lines = table.lines();
+    let column = lines
+        .next()?
+        .split_whitespace()
+        .position(|name| name == "drop")?;
+    let of_core = |line: &str| {
+        let number = line.split_whitespace().nth(column)?;
+        u64::from_str_radix(number, 16).ok()
+    };
+    lines.map(of_core).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::dropped;
+
+    #[test]
+    fn packets_that_were_dropped_are_summed_over_the_cores() {
+        let table = "entries found new invalid drop early_drop\n\
+                     00040000 00000000 00000000 00000060 00003966 00000005\n\
+                     00040000 00000000 00000000 0000000d 00002895 00000002\n";
+        assert_eq!(dropped(table), Some(0x3966 + 0x2895));
+        assert_eq!(dropped("entries found\n00040000 00000000\n"), None);
+        assert_eq!(dropped(""), None);
+    }
+}

@@ -1,5 +1,5 @@
-//! `load nginx`: what each line of nginx's config for many sockets is good for. The config
-//! as it is, then with one thing changed at a time.
+//! `load nginx`: what each line of nginx's config for many sockets is good for. The storm of
+//! `load storm`, with the config as it is, and then with one thing changed at a time.
 
 use std::net::SocketAddr;
 
@@ -10,9 +10,8 @@ use crate::{
     bench::Bench,
     metric::Metric,
     report::{Case, Sample},
-    sockets::opened_and_held,
     stack::{Server, Stack, running, start_edited_nginx},
-    worker::crowd::Transport,
+    storm::storm,
 };
 
 /// Unless `--clients` says otherwise.
@@ -20,15 +19,12 @@ pub(crate) const CLIENTS: u32 = 3_000;
 
 const CONFIG: &str = "06-many-sockets.conf";
 
-const PASS: &str = "            proxy_pass";
-
 /// The config with one thing changed.
 struct Variant {
     id: &'static str,
     title: &'static str,
     /// What stands in the config, and what is to stand there.
     change: [&'static str; 2],
-    metric: Metric,
 }
 
 const VARIANTS: [Variant; 6] = [
@@ -36,43 +32,31 @@ const VARIANTS: [Variant; 6] = [
         id: "as-it-is",
         title: "06-many-sockets.conf as it is",
         change: ["", ""],
-        metric: Metric::ConnectsPerSecond,
     },
     Variant {
         id: "no-reuseport",
-        title: "without reuseport: the workers share one queue",
-        change: ["listen 3000 reuseport ", "listen 3000 "],
-        metric: Metric::ConnectsPerSecond,
+        title: "without reuseport: one queue for all workers, of 4,096",
+        change: [" reuseport", ""],
     },
     Variant {
         id: "no-backlog",
-        title: "without backlog=4096: nginx asks for a queue of 511",
-        change: [" backlog=4096;", ";"],
-        metric: Metric::ConnectsPerSecond,
+        title: "without backlog: a queue for each worker, of 511",
+        change: [" backlog=4096", ""],
+    },
+    Variant {
+        id: "listen",
+        title: "without both: one queue for all, of 511",
+        change: [" reuseport backlog=4096", ""],
     },
     Variant {
         id: "one-worker",
         title: "worker_processes 1",
-        change: ["worker_processes 8;", "worker_processes 1;"],
-        metric: Metric::ConnectsPerSecond,
-    },
-    Variant {
-        id: "small-buffer",
-        title: "proxy_buffer_size 1k, where it is 4k",
-        change: [
-            PASS,
-            "            proxy_buffer_size 1k;\n            proxy_pass",
-        ],
-        metric: Metric::NginxBytesPerSocket,
+        change: ["worker_processes 8", "worker_processes 1"],
     },
     Variant {
         id: "large-buffer",
-        title: "proxy_buffer_size 16k",
-        change: [
-            PASS,
-            "            proxy_buffer_size 16k;\n            proxy_busy_buffers_size 20k;\n            proxy_pass",
-        ],
-        metric: Metric::NginxBytesPerSocket,
+        title: "proxy_buffer_size 4k, nginx's default",
+        change: ["proxy_buffer_size 1k", "proxy_buffer_size 4k"],
     },
 ];
 
@@ -82,29 +66,31 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(
             variant.id,
             variant.title,
-            variant.metric,
-            ["connections begun", "open"],
+            Metric::MaxMs,
+            ["attempts to come back", "back"],
         )
     };
     VARIANTS.iter().map(case).collect()
 }
 
-/// All variants once, each with an nginx that has just started.
+/// All variants once.
 pub(crate) async fn round(bench: &Bench, stack: Stack) -> Result<Vec<Sample>> {
-    let mut stage = running(stack, Server::Chat, 3, &bench.binaries).await?;
+    let clients = bench.clients(CLIENTS);
     let mut samples = Vec::new();
     for variant in &VARIANTS {
+        let mut stage = running(stack, Server::Chat, 3, &bench.binaries).await?;
         let nginx = variant.start(&mut stage).await?;
-        let [mut opened, held] =
-            opened_and_held(bench, &stage, nginx, Transport::WebSocket).await?;
-        let metric = Metric::NginxBytesPerSocket;
-        let bytes = held.figures.get(&metric).map(|bytes| (metric, *bytes));
-        opened.figures.extend(bytes);
-        opened.counts.lost += held.counts.lost;
-        samples.push(opened);
+        let (opened, mut storm) = storm(bench, &mut stage, nginx, clients).await?;
+        let bytes = opened.nginx_bytes;
+        let bytes = bytes.map(|bytes| (Metric::NginxBytesPerSocket, bytes));
+        storm
+            .figures
+            .insert(Metric::ConnectsPerSecond, opened.per_second);
+        storm.figures.extend(bytes);
+        bench.saw(&stage);
+        stage.stop().await;
+        samples.push(storm);
     }
-    bench.saw(&stage);
-    stage.stop().await;
     Ok(samples)
 }
 

@@ -1,10 +1,9 @@
 //! `load sockets`: sockets opened through nginx and held.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
+use std::{collections::BTreeMap, time::Instant};
 
 use anyhow::Result;
 use indicatif::ProgressBar;
-use lab::Stage;
 use tokio::time::sleep;
 
 use crate::{
@@ -57,28 +56,15 @@ pub(crate) async fn round(
     stack: Stack,
     transport: Transport,
 ) -> Result<Vec<Sample>> {
+    let clients = bench.clients(CLIENTS);
     let mut stage = running(stack, Server::Chat, 3, &bench.binaries).await?;
     let nginx = start_nginx(&mut stage, "06-many-sockets.conf").await?;
-    let samples = opened_and_held(bench, &stage, nginx, transport).await?;
-    bench.saw(&stage);
-    stage.stop().await;
-    Ok(samples.into())
-}
-
-/// The same on a stage that runs: the sample of the opening, and that of the holding.
-pub(crate) async fn opened_and_held(
-    bench: &Bench,
-    stage: &Stage,
-    nginx: SocketAddr,
-    transport: Transport,
-) -> Result<[Sample; 2]> {
-    let clients = bench.clients(CLIENTS);
     let mut crew = gather(vec![nginx], clients, |worker| Then::Hold {
         transport,
         speaks: worker == 0,
     })
     .await?;
-    let meter = Meter::start(stage, Some(&crew));
+    let meter = Meter::start(&stage, Some(&crew));
     let (before, begun) = (meter.stop(), Instant::now());
     let tally = open(bench, &mut crew, clients).await?;
     let seconds = begun.elapsed().as_secs_f64();
@@ -100,7 +86,7 @@ pub(crate) async fn opened_and_held(
         usage,
     };
 
-    let meter = Meter::start(stage, Some(&crew));
+    let meter = Meter::start(&stage, Some(&crew));
     sleep(bench.duration()).await;
     let usage = meter.stop();
     let mut figures = BTreeMap::new();
@@ -123,10 +109,12 @@ pub(crate) async fn opened_and_held(
     let tally = heard(&said, came, tally.counts.delivered);
     figures.extend(tally.times.figures());
     crew.dismiss().await?;
+    bench.saw(&stage);
+    stage.stop().await;
     let held = Sample {
         figures,
         counts: tally.counts,
         usage,
     };
-    Ok([opened, held])
+    Ok(vec![opened, held])
 }

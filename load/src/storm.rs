@@ -1,15 +1,19 @@
 //! `load storm`: a server dies, and its sockets come back through nginx, to the others.
 
-use std::time::Duration;
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use indicatif::ProgressBar;
+use lab::Stage;
 
 use crate::{
     bench::Bench,
     clock,
     crowd::{gather, open},
-    meter::Meter,
+    meter::{Meter, Part},
     metric::Metric,
     report::{Case, Sample},
     stack::{Server, Stack, running, start_nginx},
@@ -37,23 +41,53 @@ pub(crate) async fn round(bench: &Bench, stack: Stack) -> Result<Vec<Sample>> {
     let mut stage = running(stack, Server::Chat, 3, &bench.binaries).await?;
     let nginx = start_nginx(&mut stage, "06-many-sockets.conf").await?;
     let clients = bench.clients(CLIENTS);
+    let (_opened, storm) = storm(bench, &mut stage, nginx, clients).await?;
+    bench.saw(&stage);
+    stage.stop().await;
+    Ok(vec![storm])
+}
+
+/// What opening the sockets was like.
+pub(crate) struct Opened {
+    /// How many a second.
+    pub(crate) per_second: f64,
+    /// What each added to nginx' memory, in bytes; none where that cannot be read.
+    pub(crate) nginx_bytes: Option<f64>,
+}
+
+/// Opens the sockets of so many clients, kills a server, and waits until all are back.
+pub(crate) async fn storm(
+    bench: &Bench,
+    stage: &mut Stage,
+    nginx: SocketAddr,
+    clients: u32,
+) -> Result<(Opened, Sample)> {
     let mut crew = gather(vec![nginx], clients, |_worker| Then::Storm {
         patience: PATIENCE,
     })
     .await?;
-    let opened = open(bench, &mut crew, clients).await?;
-    let meter = Meter::start(&stage, Some(&crew));
+    let meter = Meter::start(stage, Some(&crew));
+    let (idle, begun) = (meter.stop(), Instant::now());
+    let tally = open(bench, &mut crew, clients).await?;
+    let sockets = tally.counts.delivered.max(1) as f64;
+    let per_second = sockets / begun.elapsed().as_secs_f64();
+    let meter = Meter::start(stage, Some(&crew));
+    let grown = meter.stop().rss(Part::Nginx).zip(idle.rss(Part::Nginx));
+    let opened = Opened {
+        per_second,
+        nginx_bytes: grown.map(|(now, idle)| (now - idle) / sockets),
+    };
+
+    let meter = Meter::start(stage, Some(&crew));
     crew.go(clock::now()).await?;
     stage.kill_server('A').await?;
-    let tally = crew.tally(&ProgressBar::hidden()).await?;
+    let back = crew.tally(&ProgressBar::hidden()).await?;
     let usage = meter.stop();
     crew.dismiss().await?;
-    bench.saw(&stage);
-    stage.stop().await;
 
-    let mut counts = tally.counts;
-    counts.failed += opened.counts.failed;
-    let mut figures = tally.times.figures();
+    let mut counts = back.counts;
+    counts.failed += tally.counts.failed;
+    let mut figures = back.times.figures();
     figures.extend(usage.figures());
     if let Some(cpu) = usage.servers_cpu() {
         figures.insert(
@@ -61,9 +95,10 @@ pub(crate) async fn round(bench: &Bench, stack: Stack) -> Result<Vec<Sample>> {
             cpu * 1e6 / (counts.delivered.max(1) as f64),
         );
     }
-    Ok(vec![Sample {
+    let storm = Sample {
         figures,
         counts,
         usage,
-    }])
+    };
+    Ok((opened, storm))
 }

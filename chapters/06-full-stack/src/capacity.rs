@@ -12,10 +12,10 @@ use clap::{Arg, CommandFactory, Parser};
 pub const SERVER_BYTES: u64 = 18_400;
 /// Bytes that nginx holds for each:
 /// `cargo run --release -p load -- sockets --clients 57000 --stack rust --rounds 1 --seconds 2`.
-pub const NGINX_BYTES: u64 = 18_400;
+pub const NGINX_BYTES: u64 = 14_100;
 /// Deliveries a second of one server, on one thread, direct to 300 receivers:
 /// `cargo run --release -p load -- broadcast --rounds 5 --seconds 2`.
-pub const DELIVERIES: u64 = 329_000;
+pub const DELIVERIES: u64 = 1_529_000;
 /// Seconds between two pings of a socket: `pingInterval`, Socket.IO's default.
 pub const PING_INTERVAL: u64 = 25;
 /// Descriptors of a server that are no sockets: its port, Redis, its console, and some to spare.

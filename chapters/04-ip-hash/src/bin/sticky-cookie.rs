@@ -22,9 +22,9 @@ fn main() -> ExitCode {
 
 async fn lesson(stage: &mut Stage) -> Result<()> {
     stage.note("The same servers, and an nginx that makes the cookie itself.\n\n");
+    knows_sticky(&stage.find_nginx().await?)?;
     stage.start_servers(3, &[]).await?;
     the_failure_once_more(stage).await?;
-    knows_sticky(stage.nginx_origin().unwrap_or_default())?;
     its_own_cookie(stage).await?;
     methods_and_crowds(stage).await?;
     a_server_is_drained(stage).await?;

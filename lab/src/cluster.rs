@@ -15,8 +15,8 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail, ensure};
-use tokio::{process::Command, sync::mpsc, task::AbortHandle, time::timeout};
+use anyhow::{Context, Result, ensure};
+use tokio::{process::Command, task::AbortHandle, time::timeout};
 
 use self::form::share;
 pub use self::report::Home;
@@ -24,7 +24,8 @@ use crate::{
     event::{Event, Part},
     journal::Journal,
     nginx::on_path,
-    process::{Process, Spec, ended, how},
+    process::{Process, Spec},
+    redis::spawn_ready,
     stage::{Stage, watch},
 };
 
@@ -266,34 +267,14 @@ async fn spawn(program: &Path, node: &Node, scratch: &Path) -> Result<Process> {
     let [port, bus] = [node.address, node.bus].map(|address| address.port().to_string());
     let folder = scratch.join(format!("cluster-{port}"));
     fs::create_dir_all(&folder)?;
-    let (said, mut ready) = mpsc::channel(1);
-    let process = Process::spawn(
-        &Spec::new(program)
-            .arguments(["--bind", "127.0.0.1", "--port", &port])
-            .arguments(["--cluster-enabled", "yes", "--cluster-port", &bus])
-            .arguments(["--cluster-node-timeout", NODE_TIMEOUT])
-            // Replicas are ready at once, not after the usual five seconds.
-            .arguments(["--repl-diskless-sync-delay", "0"])
-            .arguments(["--save", "", "--appendonly", "no", "--dir"])
-            .arguments([folder.as_os_str()]),
-        scratch,
-        move |line| {
-            if line.contains("Ready to accept connections") {
-                // A full channel means that this was said before.
-                let _said_already = said.try_send(());
-            }
-        },
-    )?;
-    tokio::select! {
-        // Not `None`: that is the end of what it writes, and so of the node.
-        Some(()) = ready.recv() => Ok(process),
-        status = ended(process.watch_exit()) => {
-            let how = status.map(how).unwrap_or_default();
-            bail!(
-                "{} {how} while it started as a node of a cluster on ports {port} and {bus}: start \
-                 this again, or see what it says by itself",
-                program.display()
-            )
-        }
-    }
+    let redis = Spec::new(program)
+        .arguments(["--bind", "127.0.0.1", "--port", &port])
+        .arguments(["--cluster-enabled", "yes", "--cluster-port", &bus])
+        .arguments(["--cluster-node-timeout", NODE_TIMEOUT])
+        // Replicas are ready at once, not after the usual five seconds.
+        .arguments(["--repl-diskless-sync-delay", "0"])
+        .arguments(["--save", "", "--appendonly", "no", "--dir"])
+        .arguments([folder.as_os_str()]);
+    let place = format!("as a node of a cluster on ports {port} and {bus}");
+    spawn_ready(&redis, scratch, &place).await
 }

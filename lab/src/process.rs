@@ -64,6 +64,10 @@ impl<'a> Spec<'a> {
         }
     }
 
+    pub(crate) fn program(&self) -> &'a Path {
+        Path::new(self.program)
+    }
+
     pub(crate) fn arguments<A: AsRef<OsStr>>(
         mut self,
         arguments: impl IntoIterator<Item = A>,

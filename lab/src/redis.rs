@@ -239,28 +239,33 @@ async fn spawn(
         Keeps::Keys => "yes",
     };
     let port = address.port().to_string();
+    let redis = Spec::new(program)
+        .arguments(["--bind", "127.0.0.1", "--port", &port])
+        .arguments(["--save", "", "--appendonly", appendonly, "--dir"])
+        .arguments([scratch.as_os_str()]);
+    spawn_ready(&redis, scratch, &format!("on port {port}")).await
+}
+
+/// Starts a `redis-server`, and waits until it accepts connections.
+///
+/// # Errors
+/// When it ends instead: what became of it while it started there.
+pub(crate) async fn spawn_ready(redis: &Spec<'_>, scratch: &Path, place: &str) -> Result<Process> {
     let (said, mut ready) = mpsc::channel(1);
-    let process = Process::spawn(
-        &Spec::new(program)
-            .arguments(["--bind", "127.0.0.1", "--port", &port])
-            .arguments(["--save", "", "--appendonly", appendonly, "--dir"])
-            .arguments([scratch.as_os_str()]),
-        scratch,
-        move |line| {
-            if line.contains("Ready to accept connections") {
-                // A full channel means that this was said before.
-                let _said_already = said.try_send(());
-            }
-        },
-    )?;
+    let process = Process::spawn(redis, scratch, move |line| {
+        if line.contains("Ready to accept connections") {
+            // A full channel means that this was said before.
+            let _said_already = said.try_send(());
+        }
+    })?;
     tokio::select! {
         // Not `None`: that is the end of what it writes, and so of Redis.
         Some(()) = ready.recv() => Ok(process),
         status = ended(process.watch_exit()) => {
             let how = status.map(how).unwrap_or_default();
             bail!(
-                "{} {how} while it started on port {port}: start the chapter again, or see what it says by itself",
-                program.display()
+                "{} {how} while it started {place}: start this again, or see what it says by itself",
+                redis.program().display()
             )
         }
     }

@@ -128,7 +128,7 @@ impl ResilientDriver {
 impl Driver for ResilientDriver {
     type Error = RedisError;
 
-    /// Queues the message; [`crossing::watch`] learns what becomes of it.
+    /// Queues the message; `crossing::watch` learns what becomes of it.
     ///
     /// Does not wait for Redis, and never fails: the adapter delivers to its own sockets only
     /// after this, and neither a Redis that is away nor one that is slow must keep it from

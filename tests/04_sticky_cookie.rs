@@ -8,7 +8,7 @@ mod harness;
 use std::io::Write;
 
 use ch03_socket_polling::is_session_unknown;
-use ch04_ip_hash::sticky::{knows_sticky, moved, newcomers, settle, twice};
+use ch04_ip_hash::sticky::{knows_sticky, moved, newcomers, settle, twice, twice_to};
 use harness::{
     bench::Bench,
     binary::{command, every_claim_holds, is_refused, run},
@@ -68,6 +68,31 @@ async fn nginxs_own_cookie_keeps_a_client_on_its_server_and_older_nginx_refuses_
             let refusal = refusal.to_string();
             assert!(
                 refusal.contains("unknown directive \"sticky\""),
+                "{refusal}"
+            );
+            assert!(!is_new, "{refusal}");
+        }
+    }
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_names_its_server_in_the_url_needs_no_cookie() {
+    let (mut stage, is_new) = stage().await;
+    match stage.switch_nginx("04-sticky-route.conf").await {
+        Ok(url) => {
+            let unnamed = twice(&url, false).await.unwrap();
+            assert!(is_session_unknown(&unnamed.refusal.unwrap()));
+            for (server, address) in ['a', 'b', 'c'].into_iter().zip(stage.server_addresses()) {
+                let named = twice_to(&url, server).await.unwrap();
+                assert!(named.refusal.is_none(), "{server}");
+                assert_eq!((named.owner, named.asked), (Some(address), Some(address)));
+            }
+        }
+        Err(refusal) => {
+            let refusal = refusal.to_string();
+            assert!(
+                refusal.contains("invalid parameter \"route=a\""),
                 "{refusal}"
             );
             assert!(!is_new, "{refusal}");

@@ -39,6 +39,8 @@ struct Inner {
     /// `host:port` of the URL.
     authority: String,
     address: Option<Ipv4Addr>,
+    /// What it adds to what it asks of Engine.IO; empty for most.
+    query: String,
     keeps_cookies: bool,
     listener: Listener,
     cookie: Mutex<Option<String>>,
@@ -112,7 +114,7 @@ struct Counters {
 impl Client {
     /// A client called `name` that asks `url`, such as `http://127.0.0.1:3000`.
     pub fn new(name: impl Into<String>, url: &str) -> Self {
-        Self::build(name.into(), url, None, false, Listener::of_this_task())
+        Self::build(name.into(), url, None, "", false, Listener::of_this_task())
     }
 
     /// The same, standing for `address`: it says so in `X-Forwarded-For`, which the
@@ -122,6 +124,7 @@ impl Client {
             name.into(),
             url,
             Some(address),
+            "",
             false,
             Listener::of_this_task(),
         )
@@ -134,7 +137,22 @@ impl Client {
             self.inner.name.clone(),
             &self.inner.authority,
             self.inner.address,
+            &self.inner.query,
             true,
+            Listener::of_this_task(),
+        )
+    }
+
+    /// The same client, which adds `query`, such as `server=b`, to what it asks of Engine.IO:
+    /// the official client's option of that name.
+    #[must_use]
+    pub fn with_query(self, query: &str) -> Self {
+        Self::build(
+            self.inner.name.clone(),
+            &self.inner.authority,
+            self.inner.address,
+            query,
+            self.inner.keeps_cookies,
             Listener::of_this_task(),
         )
     }
@@ -147,6 +165,7 @@ impl Client {
             self.inner.name.clone(),
             &self.inner.authority,
             self.inner.address,
+            &self.inner.query,
             self.inner.keeps_cookies,
             Listener::Instead(Arc::new(listener)),
         )
@@ -156,6 +175,7 @@ impl Client {
         name: String,
         url: &str,
         address: Option<Ipv4Addr>,
+        query: &str,
         keeps_cookies: bool,
         listener: Listener,
     ) -> Self {
@@ -165,6 +185,7 @@ impl Client {
                 name,
                 authority: authority.to_owned(),
                 address,
+                query: query.to_owned(),
                 keeps_cookies,
                 listener,
                 cookie: Mutex::default(),

@@ -48,6 +48,15 @@ pub async fn twice(url: &str, keeps_cookies: bool) -> Result<Twice, Error> {
     poll_twice(&client).await
 }
 
+/// The first two requests of a client that keeps no cookie, and names a server in its URLs.
+///
+/// # Errors
+/// When the first already fails.
+pub async fn twice_to(url: &str, server: char) -> Result<Twice, Error> {
+    let client = Client::new("you", url).with_query(&format!("server={server}"));
+    poll_twice(&client).await
+}
+
 /// Clients that keep cookies, each with the server that it has.
 ///
 /// # Errors

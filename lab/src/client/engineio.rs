@@ -121,7 +121,7 @@ impl Polling {
     /// When the server refuses, or does not answer with an open packet.
     pub async fn open(client: &Client) -> Result<Self, Error> {
         let answer = client
-            .get(&target("polling", None), PATIENCE)
+            .get(&target(client, "polling", None), PATIENCE)
             .await
             .and_then(accepted)?;
         let owner = answer.server();
@@ -178,7 +178,7 @@ impl Polling {
     }
 
     fn target(&self) -> String {
-        target("polling", Some(&self.open.sid))
+        target(&self.client, "polling", Some(&self.open.sid))
     }
 }
 
@@ -200,7 +200,7 @@ impl WebSocket {
     /// # Errors
     /// When the handshake is refused or breaks.
     pub async fn open(client: &Client, sid: Option<&str>) -> Result<Self, Error> {
-        let target = target("websocket", sid);
+        let target = target(client, "websocket", sid);
         let started = Instant::now();
         client.counters().requests.fetch_add(1, Relaxed);
         let id = client.asks("GET", &target);
@@ -287,9 +287,15 @@ impl WebSocket {
     }
 }
 
-fn target(transport: &str, sid: Option<&str>) -> String {
-    let sid = sid.map(|sid| format!("&sid={sid}")).unwrap_or_default();
-    format!("/socket.io/?EIO=4&transport={transport}{sid}")
+fn target(client: &Client, transport: &str, sid: Option<&str>) -> String {
+    let mut target = format!("/socket.io/?EIO=4&transport={transport}");
+    if let Some(sid) = sid {
+        target += &format!("&sid={sid}");
+    }
+    if !client.inner.query.is_empty() {
+        target += &format!("&{}", client.inner.query);
+    }
+    target
 }
 
 /// Only 200 is the answer of a session.

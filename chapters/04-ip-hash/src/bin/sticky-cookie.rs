@@ -12,7 +12,7 @@ use ch04_ip_hash::{
     both_are_answered,
     methods::{Method, Servers, compare},
     second_is_refused,
-    sticky::{knows_sticky, moved, newcomers, settle, twice},
+    sticky::{knows_sticky, moved, newcomers, settle, twice, twice_to},
 };
 use lab::{Chapter, Result, Stage};
 
@@ -26,6 +26,7 @@ async fn lesson(stage: &mut Stage) -> Result<()> {
     stage.start_servers(3, &[]).await?;
     the_failure_once_more(stage).await?;
     its_own_cookie(stage).await?;
+    a_route(stage).await?;
     methods_and_crowds(stage).await?;
     a_server_is_drained(stage).await?;
 
@@ -55,6 +56,22 @@ async fn its_own_cookie(stage: &mut Stage) -> Result<()> {
         stage,
         twice(&url, false).await?,
         "a client that keeps no cookie is refused as before",
+    );
+    Ok(())
+}
+
+async fn a_route(stage: &mut Stage) -> Result<()> {
+    stage.step("sticky route: a client that keeps no cookie, and says ?server=b");
+    let url = stage.start_nginx("04-sticky-route.conf").await?;
+    let b = stage.server_addresses()[1];
+    let named = twice_to(&url, 'b').await?;
+    let is_b = named.asked == Some(b);
+    both_are_answered(stage, named);
+    stage.claim("it is B, which the client has named", is_b);
+    second_is_refused(
+        stage,
+        twice(&url, false).await?,
+        "a client that names no server is refused as before",
     );
     Ok(())
 }

@@ -29,7 +29,7 @@ use harness::{
     binary::{Running, command, every_claim_holds, is_refused, run},
     node::untested,
 };
-use lab::{Client, Row, Stage, Transport};
+use lab::{Client, Home, Row, Stage, Transport};
 use redis::{Cmd, FromRedisValue, cmd};
 use rustix::process::{Pid, Signal, kill_process};
 use socketioxide_redis::drivers::{ChanItem, Driver, MessageStream};
@@ -310,16 +310,22 @@ impl Line {
     }
 }
 
+/// A cluster, a line through it on which messages are heard, and who carries them.
+async fn line() -> Option<(Stage, Line, Home)> {
+    let (mut stage, urls) = stage().await?;
+    let mut line = Line::open(&urls).await;
+    line.is_heard().await;
+    let home = stage.cluster().unwrap().home_of(CHANNEL).await.unwrap();
+    Some((stage, line, home))
+}
+
 /// `CLUSTER FAILOVER`: the old master lives, as a replica, and is told all that the new one is.
 #[tokio::test]
 async fn masters_that_change_places_say_nothing_twice() {
-    let Some((mut stage, urls)) = stage().await else {
+    let Some((mut stage, mut line, home)) = line().await else {
         return;
     };
     let cluster = stage.cluster().unwrap();
-    let mut line = Line::open(&urls).await;
-    line.is_heard().await;
-    let home = cluster.home_of(CHANNEL).await.unwrap();
     let replica = cluster.replica_of(home.address).await.unwrap();
     let () = ask(replica, cmd("CLUSTER").arg("FAILOVER")).await;
     let taken_over = cluster.is_taken_over(home.slot, home.address);
@@ -378,13 +384,10 @@ async fn a_slot_that_moves_takes_its_channel_with_it() {
 /// `CLUSTER DELSLOTS` at every node: there is no master to ask any more.
 #[tokio::test]
 async fn a_slot_that_nobody_has_is_found_again_when_somebody_has_it() {
-    let Some((mut stage, urls)) = stage().await else {
+    let Some((mut stage, mut line, home)) = line().await else {
         return;
     };
     let cluster = stage.cluster().unwrap();
-    let mut line = Line::open(&urls).await;
-    line.is_heard().await;
-    let home = cluster.home_of(CHANNEL).await.unwrap();
     for (_, node) in cluster.nodes() {
         let () = ask(node, cmd("CLUSTER").arg("DELSLOTS").arg(home.slot)).await;
     }
@@ -400,13 +403,10 @@ async fn a_slot_that_nobody_has_is_found_again_when_somebody_has_it() {
 /// It keeps its connections open and says nothing: only that it does not answer tells.
 #[tokio::test]
 async fn a_master_that_hangs_is_left_and_when_it_wakes_nothing_comes_twice() {
-    let Some((mut stage, urls)) = stage().await else {
+    let Some((mut stage, mut line, home)) = line().await else {
         return;
     };
     let cluster = stage.cluster().unwrap();
-    let mut line = Line::open(&urls).await;
-    line.is_heard().await;
-    let home = cluster.home_of(CHANNEL).await.unwrap();
     let pid = cluster.pid(home.address).unwrap();
     let pid = Pid::from_raw(pid.cast_signed()).unwrap();
     kill_process(pid, Signal::STOP).unwrap();

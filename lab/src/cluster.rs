@@ -23,9 +23,8 @@ pub use self::report::Home;
 use crate::{
     event::{Event, Part},
     journal::Journal,
-    nginx::on_path,
     process::{Process, Spec},
-    redis::spawn_ready,
+    redis::{installed, spawn_ready},
     stage::{Stage, watch},
 };
 
@@ -81,9 +80,7 @@ pub async fn cluster_found() -> Result<String> {
 async fn find() -> Result<(PathBuf, String)> {
     const WAY_OUT: &str =
         "install redis-server 7.0 or newer (Debian: apt-get install redis-server)";
-    let program = ["redis-server", "valkey-server"]
-        .iter()
-        .find_map(|name| on_path(name))
+    let program = installed()
         .with_context(|| format!("there is no redis-server for a Redis Cluster: {WAY_OUT}"))?;
     let said = Command::new(&program).arg("--version").output().await?;
     let said = String::from_utf8_lossy(&said.stdout).into_owned();

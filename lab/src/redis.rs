@@ -92,10 +92,7 @@ impl Redis {
         }
         let address = ports.instead_of(PORT)?;
         let url = format!("redis://{address}");
-        let program = ["redis-server", "valkey-server"]
-            .iter()
-            .find_map(|name| on_path(name))
-            .filter(|_| !embedded_only);
+        let program = installed().filter(|_| !embedded_only);
         let mut redis = match program {
             Some(program) => Self {
                 url,
@@ -228,6 +225,13 @@ impl Redis {
     }
 }
 
+/// `redis-server` on `PATH`, or Valkey's.
+pub(crate) fn installed() -> Option<PathBuf> {
+    ["redis-server", "valkey-server"]
+        .iter()
+        .find_map(|name| on_path(name))
+}
+
 async fn spawn(
     program: &Path,
     address: SocketAddr,
@@ -296,10 +300,7 @@ async fn ping(url: &str) -> Result<String> {
     let info = timeout(PATIENCE, asked)
         .await
         .map_err(|_| anyhow!("no answer to PING within {} s", PATIENCE.as_secs()))??;
-    let field = |name: &str| {
-        info.lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-    };
+    let field = |name| field(&info, name);
     let version = match (field("server_name"), field("valkey_version")) {
         (Some("valkey"), Some(version)) => format!("Valkey {version}"),
         (Some("embedded-pubsub"), _) => "an embedded pub/sub server".to_owned(),
@@ -309,4 +310,10 @@ async fn ping(url: &str) -> Result<String> {
         Some("cluster") => format!("{version}, a cluster"),
         _ => version,
     })
+}
+
+/// A line `name:value` of what `INFO` and `CLUSTER INFO` answer.
+pub(crate) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = info.lines();
+    lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
 }

@@ -10,8 +10,9 @@ use redis::cmd;
 
 use super::{
     Cluster, MASTERS, NAMES, SLOTS,
-    report::{Known, ask, field, known_to},
+    report::{Known, ask, known_to},
 };
+use crate::redis::field;
 
 impl Cluster {
     pub(super) async fn form(&self) -> Result<()> {

@@ -10,6 +10,7 @@ use redis::{Cmd, FromRedisValue, aio::MultiplexedConnection, cmd};
 use tokio::time::{interval, timeout};
 
 use super::{Cluster, PATIENCE};
+use crate::redis::field;
 
 /// Which slot a channel or a key has, and who has that slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -226,12 +227,6 @@ impl Known {
     pub(super) fn is_met(&self) -> bool {
         !self.flags.contains("handshake") && !self.flags.contains("noaddr")
     }
-}
-
-/// A line `name:value` of what `INFO` and `CLUSTER INFO` answer.
-pub(super) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
-    let mut lines = info.lines();
-    lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
 }
 
 /// Has the node at `address` do one command.

@@ -165,6 +165,23 @@ fn when_a_server_dies_its_sockets_come_back() {
 }
 
 #[test]
+fn while_servers_are_replaced_no_request_fails_and_every_socket_comes_back() {
+    let report = measure(&["replace", "--clients", "60", "--seconds", "1"]);
+    assert_eq!(names(&report), ["get", "post", "sockets"]);
+    for case in names(&report) {
+        let rust = &case_of(&report, &case)["stacks"]["rust"];
+        let counts = &rust["counts"];
+        assert_eq!(counts["sent"], counts["delivered"], "{case}");
+        nothing_is_wrong(&case, counts);
+        has_figures(rust, &["p50_ms", "p99_ms"]);
+    }
+    let sockets = &case_of(&report, "sockets")["stacks"]["rust"]["counts"];
+    // Each was on a server that went; some went to one that was still to go.
+    let back = number(&sockets["delivered"]);
+    assert!((60..=180).contains(&back), "{sockets}");
+}
+
+#[test]
 fn a_server_starts_and_answers() {
     let report = measure(&["start"]);
     let one = &case_of(&report, "one")["stacks"]["rust"];

@@ -27,8 +27,8 @@ export function serve(name, server, drain = () => {}) {
   for (const signal of ["SIGTERM", "SIGINT"]) {
     process.once(signal, () => {
       drain();
+      // What is being answered is answered; idle connections are closed.
       server.close(() => process.exit(0));
-      server.closeAllConnections();
     });
   }
 }

@@ -13,7 +13,7 @@ use crate::{
     metric::grouped,
     nginx,
     options::{Measure, Options},
-    peer, polling,
+    peer, polling, replace,
     report::{Case, Report, Sample},
     sockets,
     stack::{Stack, Stacks},
@@ -188,6 +188,7 @@ impl Measure {
             Self::Broadcast(_) => "broadcast",
             Self::Polling(_) => "polling",
             Self::Storm(_) => "storm",
+            Self::Replace(_) => "replace",
             Self::Nginx(_) => "nginx",
             Self::Start(_) => "start",
             Self::Worker => "worker",
@@ -202,6 +203,7 @@ impl Measure {
             Self::Broadcast(_) => Some(broadcast::CLIENTS),
             Self::Polling(_) => Some(polling::CLIENTS),
             Self::Storm(_) => Some(storm::CLIENTS),
+            Self::Replace(_) => Some(replace::CLIENTS),
             Self::Nginx(_) => Some(nginx::CLIENTS),
             Self::Start(_) | Self::Worker => None,
         }
@@ -212,6 +214,7 @@ impl Measure {
         match self {
             Self::Http(_) => options.rate,
             Self::Polling(_) => options.rate.or(Some(polling::RATE)),
+            Self::Replace(_) => options.rate.or(Some(replace::RATE)),
             _ => None,
         }
     }
@@ -223,6 +226,7 @@ impl Measure {
             Self::Broadcast(_) => broadcast::cases(),
             Self::Polling(_) => polling::cases(),
             Self::Storm(_) => storm::cases(),
+            Self::Replace(_) => replace::cases(),
             Self::Nginx(_) => nginx::cases(),
             Self::Start(_) => start::cases(),
             Self::Worker => Vec::new(),
@@ -237,6 +241,7 @@ impl Measure {
             Self::Broadcast(_) => broadcast::round(bench, stack).await,
             Self::Polling(_) => polling::round(bench, stack).await,
             Self::Storm(_) => storm::round(bench, stack).await,
+            Self::Replace(_) => replace::round(bench, stack).await,
             Self::Nginx(_) => nginx::round(bench, stack).await,
             Self::Start(_) => start::round(bench, stack).await,
             Self::Worker => Ok(Vec::new()),

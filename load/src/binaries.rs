@@ -13,6 +13,8 @@ use tokio::process::Command;
 pub(crate) struct Binaries {
     /// Chapter 2's, whose server is chapter 1's.
     pub(crate) pid: PathBuf,
+    /// Chapter 2's drills, whose server takes orders as well.
+    pub(crate) orders: PathBuf,
     /// Chapter 6's.
     pub(crate) chat: PathBuf,
 }
@@ -28,15 +30,16 @@ impl Binaries {
         if let Some(cargo) = env::var_os("CARGO") {
             build(Path::new(&cargo), folder).await?;
         }
-        let [pid, chat] = PACKAGES.map(|name| folder.join(name));
-        for program in [&pid, &chat] {
+        let programs = ["ch02-nginx-rr", "drill-http", "ch06-full-stack"];
+        let [pid, orders, chat] = programs.map(|name| folder.join(name));
+        for program in [&pid, &orders, &chat] {
             ensure!(
                 program.is_file(),
                 "{} is missing: start this with `cargo run --release -p load`, which builds it",
                 program.display()
             );
         }
-        Ok(Self { pid, chat })
+        Ok(Self { pid, orders, chat })
     }
 }
 

@@ -13,7 +13,11 @@ use crate::{
     metric::Metric,
     report::{Case, Sample},
     stack::{Server, Stack, running, start_nginx},
-    worker::{Job, connect::Targets, http},
+    worker::{
+        Job,
+        connect::Targets,
+        http::{self, Request},
+    },
 };
 
 /// Unless `--clients` says otherwise.
@@ -69,24 +73,9 @@ pub(crate) async fn round(bench: &Bench, stack: Stack) -> Result<Vec<Sample>> {
 }
 
 async fn requests(bench: &Bench, stage: &Stage, targets: Vec<SocketAddr>) -> Result<Sample> {
-    let clients = bench.clients(CLIENTS);
-    let targets = Targets::new(targets);
-    let pace = bench
-        .options
-        .rate
-        .map(|rate| Duration::from_secs(1) * clients / rate);
-    let jobs = shares(clients, 1).into_iter().map(|share| {
-        Job::Http(http::Job {
-            targets: targets.clone(),
-            first: share.start,
-            clients: share.end - share.start,
-            warm_up: bench.warm_up(),
-            duration: bench.duration(),
-            pace,
-        })
-    });
-    let mut crew = Crew::start(jobs.collect()).await?;
-    crew.tally(&ProgressBar::hidden()).await?;
+    let (clients, rate) = (bench.clients(CLIENTS), bench.options.rate);
+    let duration = Some(bench.duration());
+    let mut crew = askers(bench, targets, clients, Request::Page, duration, rate).await?;
     let meter = Meter::start(stage, Some(&crew));
     crew.go(0).await?;
     let tally = crew.tally(&ProgressBar::hidden()).await?;
@@ -105,4 +94,31 @@ async fn requests(bench: &Bench, stage: &Stage, targets: Vec<SocketAddr>) -> Res
         counts: tally.counts,
         usage,
     })
+}
+
+/// Workers whose clients have warmed the servers up, and now wait for the order to ask for
+/// so long, or until the next order; so many requests a second, or as many as there can be.
+pub(crate) async fn askers(
+    bench: &Bench,
+    targets: Vec<SocketAddr>,
+    clients: u32,
+    request: Request,
+    duration: Option<Duration>,
+    rate: Option<u32>,
+) -> Result<Crew> {
+    let targets = Targets::new(targets);
+    let jobs = shares(clients, 1).into_iter().map(|share| {
+        Job::Http(http::Job {
+            targets: targets.clone(),
+            request,
+            first: share.start,
+            clients: share.end - share.start,
+            warm_up: bench.warm_up(),
+            duration,
+            pace: rate.map(|rate| Duration::from_secs(1) * clients / rate),
+        })
+    });
+    let mut crew = Crew::start(jobs.collect()).await?;
+    crew.tally(&ProgressBar::hidden()).await?;
+    Ok(crew)
 }

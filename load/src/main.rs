@@ -6,6 +6,7 @@
 //! cargo run --release -p load -- broadcast    messages to everybody
 //! cargo run --release -p load -- polling      messages over long polling
 //! cargo run --release -p load -- storm        a server dies, and its sockets come back
+//! cargo run --release -p load -- replace      servers are replaced one by one
 //! cargo run --release -p load -- nginx        what the lines of nginx's config are good for
 //! cargo run --release -p load -- start        start, idle memory, size
 //! ```
@@ -30,6 +31,7 @@ mod options;
 mod peer;
 mod polling;
 mod processes;
+mod replace;
 mod report;
 mod sequence;
 mod sockets;
@@ -65,6 +67,7 @@ async fn run(measure: Measure) -> Result<()> {
         | Measure::Broadcast(options)
         | Measure::Polling(options)
         | Measure::Storm(options)
+        | Measure::Replace(options)
         | Measure::Nginx(options)
         | Measure::Start(options) => options.clone(),
     };

@@ -64,17 +64,7 @@ pub(crate) struct ProcessUsage {
 impl Meter {
     /// Begins to measure.
     pub(crate) fn start(stage: &Stage, crew: Option<&Crew>) -> Self {
-        let letters = ('A'..='Z').take(stage.server_addresses().len());
-        let servers = letters.filter_map(|letter| stage.server_pid(letter));
-        let nginx = stage.nginx_pid().into_iter().flat_map(processes::family);
-        let workers = crew.map(Crew::pids).unwrap_or_default();
-        let load = workers.into_iter().chain([std::process::id()]);
-        let parts = BTreeMap::from([
-            (Part::Servers, servers.collect::<Vec<_>>()),
-            (Part::Nginx, nginx.collect()),
-            (Part::Redis, stage.redis_pid().into_iter().collect()),
-            (Part::Load, load.collect()),
-        ]);
+        let parts = processes_of(stage, crew);
         let pids = parts.values().flatten();
         Self {
             cpu: pids
@@ -88,16 +78,26 @@ impl Meter {
 
     /// What was used since. A process that is gone by now is not in it.
     pub(crate) fn stop(&self) -> Usage {
+        self.used_by(&self.parts)
+    }
+
+    /// The same, by those that are there now: some were started since.
+    pub(crate) fn stop_with(&self, stage: &Stage, crew: &Crew) -> Usage {
+        self.used_by(&processes_of(stage, Some(crew)))
+    }
+
+    fn used_by(&self, by_part: &BTreeMap<Part, Vec<u32>>) -> Usage {
         let seconds = self.begun.elapsed().as_secs_f64();
         let used = |pid: &u32| {
             Some(ProcessUsage {
                 pid: *pid,
-                cpu_seconds: processes::cpu_seconds(*pid)? - self.cpu.get(pid)?,
+                cpu_seconds: processes::cpu_seconds(*pid)?
+                    - self.cpu.get(pid).copied().unwrap_or_default(),
                 rss_bytes: processes::rss(*pid)?,
             })
         };
         let mut parts = BTreeMap::new();
-        for (part, pids) in &self.parts {
+        for (part, pids) in by_part {
             let processes: Vec<_> = pids.iter().filter_map(used).collect();
             if !processes.is_empty() {
                 parts.insert(*part, PartUsage::of(processes));
@@ -120,6 +120,21 @@ impl Meter {
             others: (all - own).max(0.0),
         }
     }
+}
+
+/// The processes that there are.
+fn processes_of(stage: &Stage, crew: Option<&Crew>) -> BTreeMap<Part, Vec<u32>> {
+    let letters = ('A'..='Z').take(stage.server_addresses().len());
+    let servers = letters.filter_map(|letter| stage.server_pid(letter));
+    let nginx = stage.nginx_pid().into_iter().flat_map(processes::family);
+    let workers = crew.map(Crew::pids).unwrap_or_default();
+    let load = workers.into_iter().chain([std::process::id()]);
+    BTreeMap::from([
+        (Part::Servers, servers.collect()),
+        (Part::Nginx, nginx.collect()),
+        (Part::Redis, stage.redis_pid().into_iter().collect()),
+        (Part::Load, load.collect()),
+    ])
 }
 
 impl PartUsage {

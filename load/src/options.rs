@@ -34,6 +34,8 @@ pub(crate) enum Measure {
     Polling(Options),
     /// A server dies under its sockets: the time until all are back.
     Storm(Options),
+    /// Servers are replaced one by one: requests that fail, the time until sockets are back.
+    Replace(Options),
     /// nginx's config for many sockets, and what each of its lines is good for.
     Nginx(Options),
     /// Start of a server, memory of three idle ones, size on disk.
@@ -66,11 +68,11 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 5, value_parser = value_parser!(u32).range(1..=120))]
     pub(crate) seconds: u32,
     /// How many clients [default: http 64, sockets 1000, broadcast 300, polling 200, storm 1000,
-    /// nginx 3000].
+    /// replace 1000, nginx 3000].
     #[arg(long, value_parser = value_parser!(u32).range(2..=60_000))]
     pub(crate) clients: Option<u32>,
-    /// So many requests (http) or messages (polling) a second, of all clients together
-    /// [default: http as many as there can be, polling 400].
+    /// So many requests (http, replace) or messages (polling) a second, of all clients together
+    /// [default: http as many as there can be, polling 400, replace 200].
     #[arg(long, value_parser = value_parser!(u32).range(1..=200_000))]
     pub(crate) rate: Option<u32>,
     /// Exits 1 if anything was lost, duplicated, out of order, refused, or failed.

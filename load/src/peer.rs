@@ -19,6 +19,7 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/node");
 pub(crate) fn script(server: Server) -> PathBuf {
     Path::new(FOLDER).join(match server {
         Server::Pid => "pid.js",
+        Server::Orders => "orders.js",
         Server::Chat => "server.js",
     })
 }

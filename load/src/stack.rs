@@ -1,6 +1,6 @@
 //! The two stacks, and a stage with one of them on it.
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -42,6 +42,8 @@ pub(crate) enum Stacks {
 pub(crate) enum Server {
     /// Chapter 1's, which says its PID.
     Pid,
+    /// Chapter 2's, which takes orders as well.
+    Orders,
     /// Chapter 6's, with the adapter.
     Chat,
 }
@@ -50,6 +52,7 @@ pub(crate) enum Server {
 pub(crate) fn stage(stack: Stack, server: Server, binaries: &Binaries) -> Result<Stage> {
     let binary = match server {
         Server::Pid => &binaries.pid,
+        Server::Orders => &binaries.orders,
         Server::Chat => &binaries.chat,
     };
     let mut stage = Stage::silent(binary)?;
@@ -70,14 +73,24 @@ pub(crate) async fn running(
     let mut stage = stage(stack, server, binaries)?;
     let redis = match server {
         Server::Chat => Some(stage.start_redis().await?),
-        Server::Pid => None,
+        Server::Pid | Server::Orders => None,
     };
     let mut environment = vec![("NODE_ENV", "production")];
+    let book = book(&stage).display().to_string();
+    if server == Server::Orders {
+        environment.push(("ORDERS", &book));
+    }
     if let Some(redis) = &redis {
         environment.push(("REDIS_URL", redis));
     }
     stage.start_servers(count, &environment).await?;
     Ok(stage)
+}
+
+/// Where the servers of a stage write the orders that they execute: a line each, which
+/// begins with the order's ID.
+pub(crate) fn book(stage: &Stage) -> PathBuf {
+    stage.folder().join("orders")
 }
 
 /// Starts nginx with one of the configs, less its access log: nobody reads it here, and

@@ -17,14 +17,14 @@ use crate::{
     metric::Metric,
     report::{Case, Sample},
     stack::{Server, Stack, running, start_nginx},
-    worker::crowd::Then,
+    worker::crowd::{Since, Then},
 };
 
 /// Unless `--clients` says otherwise.
 pub(crate) const CLIENTS: u32 = 1_000;
 
 /// How long it may take until all are back.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The way that is measured.
 pub(crate) fn cases() -> Vec<Case> {
@@ -63,6 +63,7 @@ pub(crate) async fn storm(
     clients: u32,
 ) -> Result<(Opened, Sample)> {
     let mut crew = gather(vec![nginx], clients, |_worker| Then::Storm {
+        away_since: Since::Order,
         patience: PATIENCE,
     })
     .await?;
@@ -81,6 +82,7 @@ pub(crate) async fn storm(
     let meter = Meter::start(stage, Some(&crew));
     crew.go(clock::now()).await?;
     stage.kill_server('A').await?;
+    crew.go(0).await?;
     let back = crew.tally(&ProgressBar::hidden()).await?;
     let usage = meter.stop();
     crew.dismiss().await?;

@@ -57,11 +57,22 @@ pub(crate) enum Then {
         window: u32,
         duration: Duration,
     },
-    /// Their server dies at the next order, and they come back.
+    /// After the next order their servers die or are replaced, and they come back. At the
+    /// one after that, no more will go.
     Storm {
-        /// How long it may take until all are back.
+        away_since: Since,
+        /// How long it may take, after that, until all are back.
         patience: Duration,
     },
+}
+
+/// Since when a socket that comes back has been away.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(crate) enum Since {
+    /// Since the moment that was given with the order, when a server was killed.
+    Order,
+    /// Since its own connection was gone.
+    Break,
 }
 
 /// How clients connect that are held. The names are those of `lab::Transport`.
@@ -133,8 +144,9 @@ pub(crate) async fn run(job: Job, mut boss: Boss) {
             }
             tell(&crowd.deliveries.tally());
         }
-        Then::Storm { patience } => {
+        Then::Storm { patience, .. } => {
             crowd.killed_at.set(boss.go().await);
+            boss.go().await;
             crowd.await_return(patience).await;
             tell(&crowd.returned.borrow());
         }
@@ -254,20 +266,24 @@ impl Crowd {
             }
             self.broken.set(self.broken.get() + 1);
             self.moved.set(Instant::now());
-            if !matches!(self.job.then, Then::Storm { .. }) {
+            let Then::Storm { away_since, .. } = self.job.then else {
                 return;
-            }
+            };
+            let since = match away_since {
+                Since::Order => self.killed_at.get(),
+                Since::Break => clock::now(),
+            };
             drop(socket);
-            socket = self.reconnect(client).await;
+            socket = self.reconnect(client, since).await;
         }
     }
 
     /// Tries at once, and then every 100 ms.
-    async fn reconnect(&self, client: u32) -> Socket {
+    async fn reconnect(&self, client: u32, since: u64) -> Socket {
         const PAUSE: Duration = Duration::from_millis(100);
         loop {
             let socket = self.connect(client).await;
-            self.count_return(socket.as_ref().err().copied());
+            self.count_return(since, socket.as_ref().err().copied());
             if let Ok(socket) = socket {
                 return socket;
             }
@@ -275,14 +291,13 @@ impl Crowd {
         }
     }
 
-    fn count_return(&self, trouble: Option<Trouble>) {
+    fn count_return(&self, since: u64, trouble: Option<Trouble>) {
         let mut returned = self.returned.borrow_mut();
         returned.counts.sent += 1;
         match trouble {
             None => {
                 returned.counts.delivered += 1;
-                let since = clock::micros_since(self.killed_at.get());
-                returned.times.record(since);
+                returned.times.record(clock::micros_since(since));
                 returned.last = clock::now();
                 self.moved.set(Instant::now());
             }

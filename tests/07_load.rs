@@ -66,6 +66,31 @@ fn at_a_given_rate_so_many_requests_are_sent_and_no_more() {
     }
 }
 
+/// The article begins here: one process, one thread.
+#[cfg(target_os = "linux")]
+#[test]
+fn three_hundred_requests_a_second_leave_one_process_idle_and_its_limit_is_one_core() {
+    let few = measure(&["http", "--clients", "6", "--seconds", "1", "--rate", "300"]);
+    let few = &case_of(&few, "one-process")["stacks"]["rust"];
+    assert_eq!(few["counts"]["sent"], few["counts"]["delivered"], "{few}");
+    nothing_is_wrong("300 a second", &few["counts"]);
+    let cores = |stack: &Value| {
+        let median = &stack["figures"]["server_cores"]["median"];
+        median.as_f64().expect("cores were measured")
+    };
+    assert!(cores(few) < 0.5, "{few}");
+    // As many as there can be.
+    let all = measure(&["http", "--clients", "6", "--seconds", "1"]);
+    let all = &case_of(&all, "one-process")["stacks"]["rust"];
+    assert!(
+        number(&all["counts"]["sent"]) > number(&few["counts"]["sent"]),
+        "{all}"
+    );
+    assert!(cores(all) > cores(few), "{all}");
+    // CPU time is counted in hundredths of a second.
+    assert!(cores(all) < 1.1, "{all}");
+}
+
 #[test]
 fn the_sockets_that_are_opened_are_held_and_all_hear() {
     for (transport, title) in [

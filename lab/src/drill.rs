@@ -4,6 +4,7 @@
 //! end stands a table with a row for each event and config: the worst of all rounds.
 
 mod row;
+mod table;
 
 use std::{env, future::Future, pin::Pin, process::ExitCode, rc::Rc};
 
@@ -14,7 +15,7 @@ use clap::{
 };
 
 pub use self::row::Row;
-use self::row::{Format, Table};
+use self::table::{Format, Table};
 use crate::{
     event::Event,
     journal::Journal,
@@ -197,7 +198,7 @@ impl Stage {
         self.show(rows.iter().map(Row::claim).collect());
         let mut table = Table::default();
         table.add_round(rows)?;
-        self.note(format!("\n{}", table.render(Format::Terminal)));
+        self.note(format!("\n{}", table.render(Format::of_this_terminal())));
         Ok(())
     }
 }
@@ -257,7 +258,7 @@ async fn run_all(title: &'static str, drills: &[Drill], options: &Options) -> Re
         text: table.render(if options.markdown {
             Format::Markdown
         } else {
-            Format::Terminal
+            Format::of_this_terminal()
         }),
     });
     Ok(if table.all_held() {

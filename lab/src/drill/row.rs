@@ -1,9 +1,8 @@
-//! What one drill found: a row a config, and the table of the worst rows.
+//! What one drill found with one config or setting.
 
 use std::{cmp::Ordering, time::Duration};
 
-use anyhow::{Result, ensure};
-
+use super::table::COLUMNS;
 use crate::event::Event;
 
 /// What was lost when something happened under traffic, with one config or setting.
@@ -239,7 +238,7 @@ impl Row {
     }
 
     /// Takes over what was worse in another round.
-    fn worsen(&mut self, other: &Self) {
+    pub(super) fn worsen(&mut self, other: &Self) {
         // What was sent belongs to what was lost of it; of equals, the fewest.
         (self.lost, self.sent) = match self.lost.cmp(&other.lost) {
             Ordering::Less => (other.lost, other.sent),
@@ -253,7 +252,8 @@ impl Row {
         self.back = self.back.max(other.back);
     }
 
-    fn cells(&self) -> [String; COLUMNS] {
+    /// What it says in each column of the table.
+    pub(super) fn cells(&self) -> [String; COLUMNS] {
         [
             self.event.clone(),
             self.config.clone(),
@@ -269,7 +269,7 @@ impl Row {
 }
 
 /// Where a row has nothing to say.
-const NONE: &str = "–";
+pub(super) const NONE: &str = "–";
 
 fn count(count: Option<usize>) -> String {
     count.map_or(NONE.to_owned(), |count| count.to_string())
@@ -282,127 +282,6 @@ fn time(time: Duration) -> String {
         seconds if seconds < 10.0 => format!("{seconds:.2} s"),
         seconds => format!("{seconds:.1} s"),
     }
-}
-
-/// The worst rows of all rounds.
-#[derive(Default)]
-pub(super) struct Table {
-    rows: Vec<(Row, bool)>,
-}
-
-/// Who reads the table.
-#[derive(Clone, Copy)]
-pub(super) enum Format {
-    Terminal,
-    Markdown,
-}
-
-const COLUMNS: usize = 9;
-const HEAD: [&str; COLUMNS] = [
-    "event",
-    "config",
-    "sent",
-    "lost",
-    "twice",
-    "late",
-    "unknown",
-    "untold",
-    "well after",
-];
-/// Those that are left out where no row has something to say.
-const OPTIONAL: [usize; 3] = [5, 6, 7];
-
-impl Table {
-    /// Adds a round of one drill. Each round has the same rows.
-    pub(super) fn add_round(&mut self, round: Vec<Row>) -> Result<()> {
-        if self.rows.is_empty() {
-            self.rows = round.into_iter().map(Row::with_verdict).collect();
-            return Ok(());
-        }
-        let same = self.rows.len() == round.len()
-            && self.rows.iter().zip(&round).all(|((known, _), row)| {
-                known.event == row.event && known.config == row.config && known.what == row.what
-            });
-        ensure!(same, "the drill's rows are not those of its first round");
-        for ((worst, held), row) in self.rows.iter_mut().zip(&round) {
-            worst.worsen(row);
-            *held &= row.holds();
-        }
-        Ok(())
-    }
-
-    pub(super) fn append(&mut self, other: Self) {
-        self.rows.extend(other.rows);
-    }
-
-    pub(super) fn all_held(&self) -> bool {
-        !self.rows.is_empty() && self.rows.iter().all(|(_, held)| *held)
-    }
-
-    pub(super) fn render(&self, format: Format) -> String {
-        let rows: Vec<_> = self.rows.iter().map(|(row, _)| row.cells()).collect();
-        let is_shown = |column: usize| {
-            !OPTIONAL.contains(&column) || rows.iter().any(|cells| cells[column] != NONE)
-        };
-        let lines: Vec<Vec<_>> = [HEAD.map(str::to_owned)]
-            .iter()
-            .chain(&rows)
-            .map(|cells| {
-                let shown = (0..COLUMNS).filter(|column| is_shown(*column));
-                shown.map(|column| cells[column].clone()).collect()
-            })
-            .collect();
-        match format {
-            Format::Terminal => {
-                let verdicts = [' ']
-                    .into_iter()
-                    .chain(self.rows.iter().map(|(_, held)| mark(*held)));
-                let lines = verdicts
-                    .zip(&lines)
-                    .map(|(verdict, cells)| format!("{verdict} {}", aligned(cells, &lines)));
-                lines.collect::<Vec<_>>().join("\n")
-            }
-            Format::Markdown => {
-                let numbers = lines[0].len() - WORDS;
-                let rule = format!("|{}{}", "---|".repeat(WORDS), "--:|".repeat(numbers));
-                let mut lines: Vec<_> = lines
-                    .iter()
-                    .map(|cells| format!("| {} |", cells.join(" | ")))
-                    .collect();
-                lines.insert(1, rule);
-                lines.join("\n")
-            }
-        }
-    }
-}
-
-impl Row {
-    fn with_verdict(self) -> (Self, bool) {
-        let held = self.holds();
-        (self, held)
-    }
-}
-
-fn mark(held: bool) -> char {
-    if held { '✓' } else { '✗' }
-}
-
-/// So many columns are words.
-const WORDS: usize = 2;
-
-/// The cells of a line, each as wide as the widest of its column: words to the left,
-/// numbers to the right.
-fn aligned(cells: &[String], lines: &[Vec<String>]) -> String {
-    let padded = cells.iter().enumerate().map(|(column, cell)| {
-        let width = lines.iter().map(|line| line[column].chars().count()).max();
-        let width = width.unwrap_or_default();
-        if column < WORDS {
-            format!("{cell:width$}")
-        } else {
-            format!("{cell:>width$}")
-        }
-    });
-    padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -435,43 +314,8 @@ mod tests {
     }
 
     #[test]
-    fn the_table_says_the_worst_of_all_rounds() {
-        let mut table = Table::default();
-        for row in [row(0, 900), row(3, 20), row(1, 10)] {
-            table.add_round(vec![row]).unwrap();
-        }
-        assert_eq!(
-            table.render(Format::Terminal),
-            "  event   config           sent  lost  twice  well after\n\
-             ✗ B dies  default  103 requests     3      –      0.90 s"
-        );
-        assert_eq!(
-            table.render(Format::Markdown),
-            "| event | config | sent | lost | twice | well after |\n\
-             |---|---|--:|--:|--:|--:|\n\
-             | B dies | default | 103 requests | 3 | – | 0.90 s |"
-        );
-        assert!(!table.all_held());
-    }
-
-    #[test]
-    fn what_came_late_or_is_unknown_is_shown_where_it_was_counted() {
-        let mut table = Table::default();
-        table
-            .add_round(vec![row(0, 900).late(0).unknown(7)])
-            .unwrap();
-        assert_eq!(
-            table.render(Format::Markdown),
-            "| event | config | sent | lost | twice | late | unknown | well after |\n\
-             |---|---|--:|--:|--:|--:|--:|--:|\n\
-             | B dies | default | 100 requests | 0 | – | 0 | 7 | 0.90 s |"
-        );
+    fn what_came_late_is_a_failure_but_where_one_is_to_be_shown() {
         assert!(!row(0, 10).late(1).holds());
         assert!(row(1, 10).late(1).loses_something().holds());
-    }
-
-    #[test]
-    fn a_table_without_a_row_proves_nothing() {
-        assert!(!Table::default().all_held());
     }
 }

@@ -35,13 +35,7 @@ pub struct Client {
 }
 
 struct Inner {
-    name: String,
-    /// `host:port` of the URL.
-    authority: String,
-    address: Option<Ipv4Addr>,
-    /// What it adds to what it asks of Engine.IO; empty for most.
-    query: String,
-    keeps_cookies: bool,
+    who: Who,
     listener: Listener,
     cookie: Mutex<Option<String>>,
     idle: Mutex<Vec<Connection>>,
@@ -49,7 +43,20 @@ struct Inner {
     traffic: Arc<Counters>,
 }
 
+/// What tells one client from another.
+#[derive(Clone, Default)]
+struct Who {
+    name: String,
+    /// `host:port` of the URL.
+    authority: String,
+    address: Option<Ipv4Addr>,
+    /// What it adds to what it asks of Engine.IO; empty for most.
+    query: String,
+    keeps_cookies: bool,
+}
+
 /// Who hears what a client sends and receives, as it happens.
+#[derive(Clone)]
 enum Listener {
     /// Nobody; the client keeps a record.
     None,
@@ -114,79 +121,52 @@ struct Counters {
 impl Client {
     /// A client called `name` that asks `url`, such as `http://127.0.0.1:3000`.
     pub fn new(name: impl Into<String>, url: &str) -> Self {
-        Self::build(name.into(), url, None, "", false, Listener::of_this_task())
+        let authority = url.trim_start_matches("http://").trim_end_matches('/');
+        let who = Who {
+            name: name.into(),
+            authority: authority.to_owned(),
+            ..Who::default()
+        };
+        Self::of(who, Listener::of_this_task())
     }
 
     /// The same, standing for `address`: it says so in `X-Forwarded-For`, which the
     /// configs believe of this machine.
     pub fn at(name: impl Into<String>, url: &str, address: Ipv4Addr) -> Self {
-        Self::build(
-            name.into(),
-            url,
-            Some(address),
-            "",
-            false,
-            Listener::of_this_task(),
-        )
+        Self::new(name, url).with(|who| who.address = Some(address))
     }
 
     /// The same client, which keeps cookies as a browser does.
     #[must_use]
     pub fn keeping_cookies(self) -> Self {
-        Self::build(
-            self.inner.name.clone(),
-            &self.inner.authority,
-            self.inner.address,
-            &self.inner.query,
-            true,
-            Listener::of_this_task(),
-        )
+        self.with(|who| who.keeps_cookies = true)
     }
 
     /// The same client, which adds `query`, such as `server=b`, to what it asks of Engine.IO:
     /// the official client's option of that name.
     #[must_use]
     pub fn with_query(self, query: &str) -> Self {
-        Self::build(
-            self.inner.name.clone(),
-            &self.inner.authority,
-            self.inner.address,
-            query,
-            self.inner.keeps_cookies,
-            Listener::of_this_task(),
-        )
+        self.with(|who| query.clone_into(&mut who.query))
     }
 
     /// The same client, which tells `listener` what it sends and receives as it happens,
     /// and keeps no record of it.
     #[must_use]
     pub fn telling(self, listener: impl Fn(Event) + Send + Sync + 'static) -> Self {
-        Self::build(
-            self.inner.name.clone(),
-            &self.inner.authority,
-            self.inner.address,
-            &self.inner.query,
-            self.inner.keeps_cookies,
-            Listener::Instead(Arc::new(listener)),
-        )
+        let who = self.inner.who.clone();
+        Self::of(who, Listener::Instead(Arc::new(listener)))
     }
 
-    fn build(
-        name: String,
-        url: &str,
-        address: Option<Ipv4Addr>,
-        query: &str,
-        keeps_cookies: bool,
-        listener: Listener,
-    ) -> Self {
-        let authority = url.trim_start_matches("http://").trim_end_matches('/');
+    fn with(self, change: impl FnOnce(&mut Who)) -> Self {
+        let mut who = self.inner.who.clone();
+        change(&mut who);
+        Self::of(who, self.inner.listener.clone())
+    }
+
+    fn of(who: Who, listener: Listener) -> Self {
         Self {
             inner: Arc::new(Inner {
-                name,
-                authority: authority.to_owned(),
-                address,
-                query: query.to_owned(),
-                keeps_cookies,
+                who,
                 listener,
                 cookie: Mutex::default(),
                 idle: Mutex::default(),
@@ -198,7 +178,7 @@ impl Client {
 
     /// The client's name.
     pub fn name(&self) -> &str {
-        &self.inner.name
+        &self.inner.who.name
     }
 
     /// Takes the record of what was seen since the last call.

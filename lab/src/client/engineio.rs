@@ -218,7 +218,7 @@ impl WebSocket {
 
     async fn handshake(client: &Client, target: &str) -> Result<(Answer, Self), Error> {
         let mut request =
-            format!("ws://{}{target}", client.inner.authority).into_client_request()?;
+            format!("ws://{}{target}", client.inner.who.authority).into_client_request()?;
         for (name, value) in client.headers() {
             let value = HeaderValue::from_str(&value)
                 .map_err(|error| Error::Unexpected(error.to_string()))?;
@@ -292,8 +292,8 @@ fn target(client: &Client, transport: &str, sid: Option<&str>) -> String {
     if let Some(sid) = sid {
         target += &format!("&sid={sid}");
     }
-    if !client.inner.query.is_empty() {
-        target += &format!("&{}", client.inner.query);
+    if !client.inner.who.query.is_empty() {
+        target += &format!("&{}", client.inner.who.query);
     }
     target
 }

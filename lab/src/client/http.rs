@@ -148,7 +148,7 @@ impl Client {
     pub(super) async fn dial(
         &self,
     ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static, Error> {
-        let stream = timeout(PATIENCE, TcpStream::connect(&self.inner.authority))
+        let stream = timeout(PATIENCE, TcpStream::connect(&self.inner.who.authority))
             .await
             .map_err(|_| Error::TooSlow)??;
         stream.set_nodelay(true)?;
@@ -226,8 +226,8 @@ impl Client {
 
     /// The headers that every request of this client carries.
     pub(super) fn headers(&self) -> Vec<(HeaderName, String)> {
-        let mut headers = vec![(HOST, self.inner.authority.clone())];
-        if let Some(address) = self.inner.address {
+        let mut headers = vec![(HOST, self.inner.who.authority.clone())];
+        if let Some(address) = self.inner.who.address {
             headers.push((FORWARDED_FOR, address.to_string()));
         }
         if let Some(cookie) = lock(&self.inner.cookie).clone() {
@@ -238,7 +238,7 @@ impl Client {
 
     /// Keeps `name=value` of the last cookie set, if this client keeps cookies.
     pub(super) fn keep_cookie(&self, headers: &HeaderMap) {
-        if !self.inner.keeps_cookies {
+        if !self.inner.who.keeps_cookies {
             return;
         }
         if let Some(cookie) = headers
@@ -258,7 +258,7 @@ impl Client {
             tell(Event::Asked {
                 id,
                 client: self.name().to_owned(),
-                address: self.inner.address,
+                address: self.inner.who.address,
                 method,
                 target: target.to_owned(),
             });

@@ -9,7 +9,7 @@ use ch03_socket_polling::{connect_one_by_one, is_session_unknown, poll_twice};
 use ch04_ip_hash::{Crowd, gather, ip_hash, servers_of, spread};
 use harness::{
     bench::Bench,
-    binary::every_claim_holds,
+    binary::{Running, command, every_claim_holds},
     browser::Browser,
     node::OfficialClient,
     observatory::{Observatory, choose},
@@ -18,6 +18,7 @@ use harness::{
 };
 use insta::assert_snapshot;
 use lab::{Client, Socket, Transport, client::PATIENCE};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 const CHAPTER: &str = env!("CARGO_BIN_EXE_ch04-ip-hash");
@@ -305,6 +306,62 @@ async fn in_the_observatory_ip_hash_connects_whom_round_robin_refused() {
 }
 
 #[tokio::test]
+async fn a_page_that_is_opened_later_shows_nobody_who_is_gone() {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let observatory = Observatory::of(CHAPTER);
+    let page = observatory.open(&browser).await;
+    choose(&page, "#transport", "polling").await;
+    choose(&page, "#count", "6").await;
+    page.click("#add-clients").await;
+    page.wait_js("document.querySelectorAll('[data-client][data-status=connected]').length === 6")
+        .await;
+    page.click("#remove-clients").await;
+    page.wait_js("document.querySelectorAll('[data-client]').length === 0")
+        .await;
+
+    let later = observatory.open(&browser).await;
+    // The log has what happened before: so the picture has had it as well.
+    later
+        .wait_js("document.querySelector('#log').textContent.includes('client 6')")
+        .await;
+    later
+        .wait_js("document.querySelectorAll('[data-client]').length === 0")
+        .await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_started_by_hand_is_drawn_as_one_that_runs() {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let observatory = Observatory::of(CHAPTER);
+    let page = observatory.open(&browser).await;
+    page.click("button[data-kill=A]").await;
+    let dead = "document.querySelector('[data-server=A][data-up=false]')";
+    page.wait_js(dead).await;
+    let mut by_hand = command(CHAPTER);
+    by_hand.env("PORT", &observatory.port);
+    let by_hand = Running::start(&mut by_hand);
+    page.wait_js(
+        "document.querySelector('[data-server=A][data-up=true]')?.textContent.includes('by hand')",
+    )
+    .await;
+    let (status, answer) = observatory.act(&json!({ "do": "start-server", "letter": "A" }));
+    assert_eq!(
+        (status, &answer["error"]),
+        (
+            409,
+            &json!("server A was started by hand: end it in its own terminal first")
+        )
+    );
+    by_hand.signal(Signal::TERM);
+    by_hand.end();
+    page.wait_js(dead).await;
+}
+
+#[tokio::test]
 async fn in_the_observatory_a_killed_server_is_drawn_and_its_clients_come_back() {
     let Some(browser) = Browser::find() else {
         return;
@@ -346,6 +403,10 @@ async fn in_the_observatory_a_config_that_nginx_refuses_changes_nothing() {
          .includes('balancing method does not support parameter \"backup\"')",
     )
     .await;
+    page.wait_js("document.querySelector('#error').textContent.includes('goes on with ip_hash')")
+        .await;
+    page.wait_js("document.querySelector('#method').value === 'ip_hash'")
+        .await;
     choose(&page, "#count", "1").await;
     page.click("#add-clients").await;
     page.wait_js("document.querySelector('[data-client][data-status=connected]')")

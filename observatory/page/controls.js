@@ -1,6 +1,7 @@
 // The buttons. Each asks the real stage; what comes of it is seen in the picture.
 
 import { act } from "./feed.js";
+import { processOf } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const GLYPHS = { A: "●", B: "▲", C: "■" };
@@ -16,6 +17,7 @@ export class Controls {
     on("balancing", "submit", async () => {
       const said = await this.ask({ do: "method", name: $("method").value });
       if (said) showDiff(said.diff ?? "");
+      else $("method").value = this.state.nginx.method;
     });
     on("adding", "submit", () => {
       const count = Number($("count").value);
@@ -105,9 +107,7 @@ export class Controls {
       list.dataset.letters = letters;
       list.replaceChildren(...state.servers.map(({ letter }) => this.row(letter)));
     }
-    for (const { letter, pid } of state.servers) {
-      $(`pid-${letter}`).textContent = pid === null ? "dead" : `PID ${pid}`;
-    }
+    for (const server of state.servers) $(`pid-${server.letter}`).textContent = processOf(server);
   }
 
   row(letter) {
@@ -145,11 +145,11 @@ export class Controls {
       else node.setAttribute("aria-describedby", "reason");
     }
     if (!isOn) return;
-    for (const { letter, pid } of state.servers) {
+    for (const { letter, pid, byHand } of state.servers) {
       const kill = document.querySelector(`[data-kill="${letter}"]`);
       const start = document.querySelector(`[data-start="${letter}"]`);
       if (kill) kill.disabled = pid === null;
-      if (start) start.disabled = pid !== null;
+      if (start) start.disabled = pid !== null || byHand;
     }
     if (state.redis) {
       $("redis-stop").disabled = !state.redis.up;

@@ -93,7 +93,7 @@ function across(plan, scene, found) {
   const isTight = width < 46 * u;
   const pad = 1.2 * u;
   const top = 2.6 * u;
-  const server = { w: isTight ? 10.4 * u : 12 * u, h: 5.2 * u };
+  const server = { w: isTight ? 11.2 * u : 12 * u, h: 5.2 * u };
   const clientsRight = pad + Math.max(11 * u, width * 0.26);
   const gridEnd = grid(plan, found, { left: pad + 0.4 * u, right: clientsRight, top });
   const letters = Object.keys(scene.servers);

@@ -47,7 +47,7 @@ const feed = new Feed({
   past(at) {
     // What was refused or lost before is in the log; the picture begins with how things stand.
     trace.push({ type: "act", at });
-    if (state) trace.push({ type: "state", at, state });
+    if (state) trace.push({ type: "state", at, state, isAll: true });
   },
   anew() {
     backToLive();

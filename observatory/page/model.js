@@ -2,7 +2,7 @@
 // scene. It reads no clock and touches no page, so the same entries always give the same scene,
 // and a step back is a fold that ends earlier.
 //
-// An entry is {type: "state", at, state}, {type: "event", at, event, skipped}, {type: "act", at}
+// An entry is {type: "state", at, state, isAll}, {type: "event", at, event, skipped}, {type: "act", at}
 // (somebody pressed a button) or {type: "tick", at}. `at` is in milliseconds of the stage.
 
 import * as words from "./words.js";
@@ -49,7 +49,7 @@ export function apply(scene, entry) {
   scene.at = Math.max(scene.at, at);
   const lines = newlyHeld(scene);
   if (entry.type === "state") {
-    adopt(scene, entry.state);
+    adopt(scene, entry.state, entry.isAll);
   } else if (entry.type === "act") {
     turn(scene);
     scene.news = "";
@@ -63,18 +63,19 @@ export function apply(scene, entry) {
   return lines;
 }
 
-function adopt(scene, state) {
+/** Takes over how things stand. `isAll`: clients that are not in it are gone, but browsers. */
+function adopt(scene, state, isAll = false) {
   scene.state = state;
-  for (const { letter, address, pid } of state.servers) {
+  for (const { letter, address, pid, byHand } of state.servers) {
     const before = scene.servers[letter];
     if (before?.pid && before.pid !== pid) forget(scene, letter);
-    scene.servers[letter] = { answered: 0, ...before, letter, address, pid, up: pid !== null };
+    scene.servers[letter] = { answered: 0, ...before, letter, address, pid, byHand, up: pid !== null || byHand };
   }
   scene.redisUp = state.redis?.up ?? false;
 
   const listed = new Set(state.clients.map((client) => client.name));
   for (const client of Object.values(scene.clients)) {
-    if (listed.has(client.name) || !client.listed) continue;
+    if (listed.has(client.name) || client.isBrowser || !(client.listed || isAll)) continue;
     delete scene.clients[client.name];
     scene.gone[client.name] = true;
     settle(scene, client.name);

@@ -5,7 +5,7 @@
 
 import { along, farPort, bend, layout, leg, path } from "./layout.js";
 import { connected, heldPoll, present } from "./model.js";
-import { count, short } from "./words.js";
+import { count, processOf, short } from "./words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 /** In a still picture, what began so recently is drawn as a line. */
@@ -142,7 +142,7 @@ export class Picture {
       const server = scene.servers[letter];
       if (!server) continue;
       set(nodes.group, "data-up", String(server.up));
-      set(nodes.pid, null, server.up ? `PID ${server.pid ?? "?"}` : "dead");
+      set(nodes.pid, null, processOf(server));
       const number = connected(scene, letter);
       const load = isHttp ? count(server.answered, "answer") : `${number} connected`;
       set(nodes.load, null, server.up ? load : "");

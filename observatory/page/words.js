@@ -144,3 +144,10 @@ function letter(scene, address) {
 function list(names) {
   return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
 }
+
+/** What runs there: the stage's process, somebody's own, or none. */
+export function processOf({ up, pid, byHand }) {
+  if (pid) return `PID ${pid}`;
+  if (byHand) return "by hand";
+  return up ? "PID ?" : "dead";
+}

@@ -1,13 +1,14 @@
 //! Does on the stage what the page asks for, one thing after the other.
 
-use std::{env, net::SocketAddr, time::Duration};
+use std::{collections::HashSet, env, net::SocketAddr, time::Duration};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use lab::{Observer, Stage, Transport};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
 use tokio::{
+    net::TcpStream,
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
     time::{Instant, sleep, timeout_at},
@@ -21,6 +22,8 @@ use crate::{
     trial::{COUNT, Outcome, Trial, WRITERS, of_clients, of_requests},
 };
 
+/// How often the stage looks whether a dead server was started by hand.
+const LOOK: Duration = Duration::from_millis(500);
 /// How long a trial waits for clients to get in or be refused.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -95,6 +98,8 @@ pub(crate) struct Director<'s> {
     clients: Clients,
     method: Option<&'static Method>,
     choice: Option<&'static str>,
+    /// The servers that the stage has no process of, and whose port is served all the same.
+    by_hand: HashSet<char>,
     state: watch::Sender<Value>,
     published: Option<JoinHandle<()>>,
     /// This program, which `cargo run -p` starts by the same name.
@@ -112,6 +117,7 @@ impl<'s> Director<'s> {
             scene,
             method: scene.methods.first(),
             choice: scene.switch.as_ref().map(|switch| switch.chosen),
+            by_hand: HashSet::new(),
             state: watch::Sender::new(Value::Null),
             published,
             program: program(),
@@ -142,7 +148,10 @@ impl<'s> Director<'s> {
                     // The page may have been closed meanwhile.
                     let _unread = answered.send(outcome);
                 }
-                () = self.something_new(&mut observer) => self.tell_state(),
+                () = self.something_new(&mut observer) => {
+                    self.look_for_servers().await;
+                    self.tell_state();
+                }
             }
         }
     }
@@ -153,8 +162,27 @@ impl<'s> Director<'s> {
             () = self.clients.changed() => {}
             // A process may have ended by another hand.
             _ = observer.next(1) => {}
+            () = sleep(LOOK), if self.dead_servers().next().is_some() => {}
         }
         sleep(BEAT).await;
+    }
+
+    /// The servers that the stage has no process of.
+    fn dead_servers(&self) -> impl Iterator<Item = (char, SocketAddr)> {
+        let all = self.stage.server_addresses().into_iter();
+        all.map(|address| (self.letter(address), address))
+            .filter(|(letter, _)| self.stage.server_pid(*letter).is_none())
+    }
+
+    /// A learner starts a dead server as the stage says how: in a terminal of their own.
+    async fn look_for_servers(&mut self) {
+        let mut by_hand = HashSet::new();
+        for (letter, address) in self.dead_servers() {
+            if TcpStream::connect(address).await.is_ok() {
+                by_hand.insert(letter);
+            }
+        }
+        self.by_hand = by_hand;
     }
 
     async fn act(&mut self, act: Act) -> Result<Value> {
@@ -182,6 +210,11 @@ impl<'s> Director<'s> {
                 ensure!(
                     self.stage.server_pid(letter).is_none(),
                     "server {letter} runs already"
+                );
+                self.look_for_servers().await;
+                ensure!(
+                    !self.by_hand.contains(&letter),
+                    "server {letter} was started by hand: end it in its own terminal first"
                 );
                 self.stage.start_server(letter).await?;
             }
@@ -218,7 +251,11 @@ impl<'s> Director<'s> {
                 text = (method.edit)(file);
                 text.clone()
             })
-            .await?;
+            .await
+            .map_err(|error| match self.method {
+                Some(method) => anyhow!("{error:#}; nginx goes on with {}", method.name),
+                None => error,
+            })?;
         let before = self.method.replace(method);
         let before = before.map_or_else(String::new, Method::text);
         Ok(diff(&before, &without_comments(&text)))
@@ -402,7 +439,12 @@ impl<'s> Director<'s> {
             .into_iter()
             .map(|address| {
                 let letter = self.letter(address);
-                json!({ "letter": letter, "address": address, "pid": self.stage.server_pid(letter) })
+                json!({
+                    "letter": letter,
+                    "address": address,
+                    "pid": self.stage.server_pid(letter),
+                    "byHand": self.by_hand.contains(&letter),
+                })
             })
             .collect();
         let clients: Vec<_> = self

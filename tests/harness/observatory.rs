@@ -18,6 +18,8 @@ use super::{
 pub(crate) struct Observatory {
     /// `127.0.0.1:3030`, or another port.
     pub(crate) host: String,
+    /// The port of server A.
+    pub(crate) port: String,
     stage: Running,
 }
 
@@ -25,11 +27,15 @@ impl Observatory {
     /// Starts the chapter, and waits for the page's address.
     pub(crate) fn of(binary: &str) -> Self {
         let mut stage = Running::start(command(binary).args(["--ports", "auto"]));
+        let line = stage.line_with("running on ");
+        let port = line.split(' ').skip_while(|word| *word != "on").nth(1);
+        let port = port.expect("the port of server A").to_owned();
         stage.line_with("look at it in a browser");
         let line = stage.line_with("http://");
         let (_, host) = line.split_once("http://").expect("the page's address");
         Self {
             host: host.trim().to_owned(),
+            port,
             stage,
         }
     }

@@ -19,7 +19,7 @@ use harness::{
     markdown::Page,
     node::OfficialClient,
 };
-use lab::Transport;
+use lab::{Client, Transport};
 use serde_json::{Value, json};
 
 const WRONG_FIXES: &str = env!("CARGO_BIN_EXE_wrong-fixes");
@@ -67,7 +67,7 @@ async fn a_read_timeout_below_the_ping_interval_cuts_whoever_is_silent() {
     for (config, is_cut) in [("04-wrong-read-timeout.conf", true), (RIGHT, false)] {
         let (_bench, url) = bench(config).await;
         let idle = idle_websockets(&url, config).await;
-        let held = held_polls(&url, config).await.unwrap();
+        let held = held_polls(&Client::new("you", &url), config).await.unwrap();
         for mut row in [idle, held] {
             if is_cut {
                 assert_eq!(row.lost, row.sent, "all are cut: {row:?}");

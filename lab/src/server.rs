@@ -82,13 +82,17 @@ impl Server {
         for (name, value) in &self.environment {
             spec = spec.environment(name, value);
         }
+        let runs = format!("running on {} port", self.address.port());
         let (said, mut lines) = mpsc::unbounded_channel();
         let process = {
-            let (journal, part) = (journal.clone(), Part::Server(self.letter));
+            let (journal, part, runs) = (journal.clone(), Part::Server(self.letter), runs.clone());
             Process::spawn(&spec, scratch, move |line| {
                 // The receiver is gone once the server is ready.
                 let _ready_already = said.send(line.clone());
-                journal.record(Event::Said { part, line });
+                // That it runs is an event of its own.
+                if !line.contains(&runs) {
+                    journal.record(Event::Said { part, line });
+                }
             })?
         };
         let mut last_words = String::new();
@@ -96,7 +100,7 @@ impl Server {
             tokio::select! {
                 biased;
                 Some(line) = lines.recv() => {
-                    if line.contains(&format!("running on {} port", self.address.port())) {
+                    if line.contains(&runs) {
                         journal.record(Event::Up {
                             part: Part::Server(self.letter),
                             pid: Some(process.pid()),

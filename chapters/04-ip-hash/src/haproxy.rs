@@ -19,6 +19,7 @@ pub fn hang(stage: &Stage, letter: char, hangs: bool) -> Result<()> {
     let signal = if hangs { "-STOP" } else { "-CONT" };
     let pid = stage.server_pid(letter).unwrap_or_default().to_string();
     Command::new("kill").args([signal, &pid]).status()?;
+    stage.note(format!("{letter}: kill {signal} {pid}"));
     Ok(())
 }
 
@@ -69,8 +70,8 @@ pub async fn a_dies(stage: &mut Stage, config: &str) -> Result<(usize, usize)> {
     let before = servers_of(&url, Crowd::Spread, CLIENTS).await?;
     stage.kill_server('A').await?;
     let noticed = stage.haproxy_says('A', "DOWN").await.is_some();
+    stage.claim(format!("{config}: HAProxy notices that A is dead"), noticed);
     let after = servers_of(&url, Crowd::Spread, CLIENTS).await?;
     stage.start_server('A').await?;
-    stage.claim("HAProxy notices that A is dead", noticed);
     Ok(moved(&before, &after, a))
 }

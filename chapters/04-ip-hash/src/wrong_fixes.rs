@@ -75,6 +75,9 @@ async fn no_upgrade(stage: &mut Stage) -> Result<Vec<Row>> {
     stage.start_servers(3, &[]).await?;
     let wrong = "04-wrong-no-upgrade.conf";
     let (row, tally) = clients_connect(stage, wrong, Transport::WebSocket).await?;
+    let you = Client::new("you", &stage.nginx_url()?);
+    drop(Socket::connect(&you, Transport::WebSocket, None).await);
+    stage.show(you.take_seen());
     let (polling, _) = clients_connect(stage, wrong, Transport::Polling).await?;
     let (right, _) = clients_connect(stage, RIGHT, Transport::WebSocket).await?;
     Ok(vec![all_fail(row, &tally, CUT), polling, right])
@@ -85,10 +88,12 @@ async fn read_timeout(stage: &mut Stage) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for config in ["04-wrong-read-timeout.conf", RIGHT] {
         let url = stage.start_nginx(config).await?;
+        let you = Client::new("you", &url);
         rows.extend([
             idle_websockets(&url, config).await,
-            held_polls(&url, config).await?,
+            held_polls(&you, config).await?,
         ]);
+        stage.show(you.take_seen());
     }
     for wrong in &mut rows[..2] {
         *wrong = wrong.clone().loses_something();
@@ -111,7 +116,10 @@ async fn workers(stage: &mut Stage) -> Result<Vec<Row>> {
     for config in ["04-wrong-workers.conf", "04-workers-zone.conf"] {
         let url = stage.start_nginx(config).await?;
         let (row, counts) = least_busy(&url, config, &servers).await;
-        stage.note(format!("on the servers in the end: {counts}"));
+        let worse = row.lost;
+        stage.note(format!(
+            "{worse} of {CLIENTS} came to a server that had more than another; in the end: {counts}"
+        ));
         rows.push(row);
     }
     rows[0] = rows[0].clone().loses_something();
@@ -217,8 +225,8 @@ pub async fn idle_websockets(url: &str, config: &str) -> Row {
 ///
 /// # Errors
 /// When the session does not begin.
-pub async fn held_polls(url: &str, config: &str) -> Result<Row> {
-    let polling = Polling::open(&Client::new("you", url)).await?;
+pub async fn held_polls(client: &Client, config: &str) -> Result<Row> {
+    let polling = Polling::open(client).await?;
     // The first poll brings the first ping, and then there is nothing to say for 25 s.
     polling.poll().await?;
     let row = Row::new("3 s of silence, polling", config);

@@ -80,6 +80,7 @@ async fn compose_comes_up_is_scaled_updated_and_taken_down_and_nobody_loses_anyt
 
     update_under_load(&project, &url).await;
     users_on_two_servers_reach_each_other(&url, 4).await;
+    an_update_that_is_no_good_leaves_everything_as_it_was(&project, &url).await;
 
     project.compose(&["down", "--volumes"]);
     assert_eq!(project.left(), "");
@@ -173,6 +174,27 @@ async fn update_under_load(project: &Project, url: &str) {
         requests.all.len(),
         told.stories.len()
     );
+}
+
+/// New servers that do not start, and new ones that would lose a setting of the old ones.
+async fn an_update_that_is_no_good_leaves_everything_as_it_was(project: &Project, url: &str) {
+    project.up(&["--no-recreate", "--scale", "server=1"]);
+    let refused = |environment: &[(&str, &str)], why: &str| {
+        let before = project.containers("server");
+        let (code, said) = project.try_to_roll(environment);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(why), "{said}");
+        assert_eq!(project.containers("server"), before, "{said}");
+    };
+    refused(
+        &[("ALLOWED_ORIGIN", "nonsense")],
+        "roll: the new servers did not all become healthy; so they were removed, and the old",
+    );
+    let (code, said) = project.try_to_roll(&[("ALLOWED_ORIGIN", "https://chat.example.org")]);
+    assert_eq!(code, Some(0), "{said}");
+    refused(&[], "the old servers have ALLOWED_ORIGIN, and the new ones");
+    let answer = Client::new("you", url).get_once("/").await.unwrap();
+    assert_eq!(answer.status, 200);
 }
 
 // ---- Kubernetes: nothing runs ----

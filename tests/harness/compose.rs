@@ -114,9 +114,22 @@ impl Project {
 
     /// `deploy/roll`, for this project.
     pub(crate) fn roll(&self) -> String {
+        done(&mut self.rolling(&[]))
+    }
+
+    /// The same with more in the environment: its exit code, and what it complains of.
+    pub(crate) fn try_to_roll(&self, environment: &[(&str, &str)]) -> (Option<i32>, String) {
+        let output = self.rolling(environment).output().expect("it starts");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said)
+    }
+
+    fn rolling(&self, environment: &[(&str, &str)]) -> Command {
         let mut command = Command::new(root().join("deploy/roll"));
         command.env("COMPOSE", self.program.join(" "));
-        done(self.with_environment(&mut command))
+        self.with_environment(&mut command);
+        command.envs(environment.iter().copied());
+        command
     }
 
     fn with_environment<'a>(&self, command: &'a mut Command) -> &'a mut Command {

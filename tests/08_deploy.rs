@@ -2,8 +2,8 @@
 //! for Kubernetes says the same as Compose and the code.
 //!
 //! The image is the Dockerfile's, around a server that cargo has built here: the stage that
-//! builds it in a container needs an image with Rust, and that a registry answers. No test
-//! has a Kubernetes cluster.
+//! builds it in a container needs an image with Rust, and that a registry answers. What needs a
+//! Kubernetes cluster is in 08_kubernetes.rs.
 
 // All of this file is a test, its helpers too.
 #![allow(clippy::unwrap_used)]
@@ -211,6 +211,12 @@ fn kubernetes_and_compose_start_the_same_server_with_the_same_variables() {
     let redis = |env: &&Value| env["name"] == "REDIS_URL";
     let redis = &of_kubernetes.iter().find(redis).unwrap()["value"];
     assert_eq!(redis, &of_compose["REDIS_URL"]);
+    // What a pod waits for before.
+    let pod = &yaml("deploy/kubernetes/server.yaml")["spec"]["template"]["spec"];
+    let waits = &pod["initContainers"][0];
+    assert!(text(&waits["command"][2]).contains("redis-cli -h redis ping"));
+    let redis = container("deploy/kubernetes/redis.yaml");
+    assert_eq!(waits["image"], redis["image"]);
     let code = read("chapters/06-full-stack/src") + &read("chapters/05-redis-pubsub/src");
     for name in names {
         assert!(

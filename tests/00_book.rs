@@ -366,7 +366,7 @@ fn every_environment_variable_is_one_that_the_code_reads() {
             code.push_str(&format!("\"{name}\""));
         }
     }
-    for harness in ["bench", "browser"] {
+    for harness in ["bench", "browser", "kubernetes"] {
         code.push_str(&Page::read(&root(), &format!("tests/harness/{harness}.rs")).text);
     }
     let mut wrong = Wrong::default();

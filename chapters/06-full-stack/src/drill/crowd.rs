@@ -44,7 +44,8 @@ impl Crowd {
         for transport in TRANSPORTS {
             for number in 0..each {
                 let name = format!("{transport} {number}");
-                let client = User::client(url, &name, number % 3);
+                // Where a cookie says which server is whose, they keep it.
+                let client = User::client(url, &name, number % 3).keeping_cookies();
                 let auth = json!({ "user": name });
                 members.push(Returning::start(client, transport, Some(auth)));
             }

@@ -13,7 +13,7 @@
 
 use std::{
     fs::{self, File},
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, Output, Stdio},
     sync::mpsc,
@@ -75,10 +75,10 @@ fn of_two_processes_one_builds_and_the_other_waits_for_it() {
     let gate = Gate::new(&place);
 
     let first = Running::start(&place);
-    let gate = gate.reached();
+    let mut gate = gate.reached();
     let mut second = Running::start(&place);
     assert_eq!(second.next_line(), WAITING);
-    drop(gate);
+    gate.open();
 
     let (first, first_said) = first.end();
     let (second, second_said) = second.end();
@@ -96,7 +96,7 @@ fn after_kill_9_the_next_build_waits_for_stray_compilers_and_removes_what_was_le
     let gate = Gate::new(&place);
 
     let killed = Running::start(&place);
-    let gate = gate.reached();
+    let mut gate = gate.reached();
     killed.kill_9();
     let left = place.folder();
     assert!(
@@ -106,7 +106,7 @@ fn after_kill_9_the_next_build_waits_for_stray_compilers_and_removes_what_was_le
 
     let mut next = Running::start(&place);
     assert_eq!(next.next_line(), WAITING);
-    drop(gate);
+    gate.open();
     let (path, said) = next.end();
 
     assert!(said.starts_with("building nginx "), "{said}");
@@ -264,7 +264,7 @@ done
 "#;
 
 /// Before it compiles a C file, the compiler waits until the test lets it.
-const AT_THE_GATE: &str = r#"case $1 in -c) [ ! -p "$0.gate" ] || cat "$0.gate";; esac"#;
+const AT_THE_GATE: &str = r#"case $1 in -c) read -r _ < "$0.gate";; esac"#;
 
 /// A `target/` folder of its own, and a C compiler.
 struct Place {
@@ -312,10 +312,11 @@ impl Place {
     }
 }
 
-/// Keeps the compilers of a place from compiling C files, until it is dropped.
+/// Keeps the compilers of a place from compiling C files, until it is opened. Each of them
+/// reads a line from a FIFO, and until then waits.
 struct Gate {
     fifo: PathBuf,
-    /// While this is open, whoever reads the FIFO waits.
+    /// Open to the end of the test: whoever opened the FIFO while nobody writes would wait on.
     writer: Option<File>,
 }
 
@@ -342,13 +343,11 @@ impl Gate {
         self.writer = Some(writer.expect("a compiler comes within a minute").unwrap());
         self
     }
-}
 
-impl Drop for Gate {
-    /// First the FIFO goes, so that no compiler comes to wait when nobody will let it through.
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.fifo);
-        self.writer.take();
+    /// A line for each compiler that waits or will come: more than there are C files in two builds.
+    fn open(&mut self) {
+        let writer = self.writer.as_mut().expect("a compiler stands at the gate");
+        writer.write_all(&[b'\n'; 2_000]).unwrap();
     }
 }
 

@@ -228,14 +228,21 @@ impl Journal {
         }
     }
 
-    /// Waits for an event, or finds it on the list.
-    pub(crate) async fn find(&self, wanted: impl Fn(&Event) -> bool) -> Event {
+    /// The number of the last event.
+    pub(crate) fn last(&self) -> usize {
+        let inner = self.lock();
+        inner.forgotten + inner.events.len()
+    }
+
+    /// Waits for an event after that number, or finds it on the list.
+    pub(crate) async fn find_after(&self, number: usize, wanted: impl Fn(&Event) -> bool) -> Event {
         loop {
             let grown = self.shared.grown.notified();
             tokio::pin!(grown);
             // Before the look at the list, so that nothing falls in between.
             grown.as_mut().enable();
-            if let Some(seen) = self.lock().events.iter().find(|seen| wanted(&seen.event)) {
+            let is_wanted = |seen: &&Observed| seen.number > number && wanted(&seen.event);
+            if let Some(seen) = self.lock().events.iter().find(is_wanted) {
                 return seen.event.clone();
             }
             grown.await;
@@ -281,4 +288,26 @@ impl Journal {
 fn began_before(event: &Event, at: Duration, since: Duration) -> bool {
     matches!(event, Event::Forwarded(forwarded)
         if at.saturating_sub(since) < Duration::from_secs_f64(forwarded.seconds.max(0.0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_before_a_number_is_not_found_after_it() {
+        let journal = Journal::silent();
+        let note = |text: &str| Event::Note { text: text.into() };
+        journal.record(note("the first"));
+        let last = journal.last();
+        let found = journal.find_after(last, |_| true);
+        assert!(timeout(Duration::ZERO, found).await.is_err());
+        journal.record(note("the second"));
+        let found = journal.find_after(last, |_| true).await;
+        assert!(matches!(found, Event::Note { text } if text == "the second"));
+    }
 }

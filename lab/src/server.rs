@@ -42,6 +42,8 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     environment: Vec<(String, String)>,
     pub(crate) process: Option<Process>,
+    /// The number of the last event before it was last started.
+    pub(crate) started: usize,
 }
 
 impl Server {
@@ -61,6 +63,7 @@ impl Server {
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
             process: None,
+            started: 0,
         }
     }
 
@@ -82,6 +85,7 @@ impl Server {
         for (name, value) in &self.environment {
             spec = spec.environment(name, value);
         }
+        self.started = journal.last();
         let runs = format!("running on {} port", self.address.port());
         let (said, mut lines) = mpsc::unbounded_channel();
         let process = {

@@ -386,10 +386,12 @@ impl Stage {
         self.server(letter).ok().and_then(Server::pid)
     }
 
-    /// Waits until a server has said a line with `text` in it, and shows the line.
+    /// Waits until a server has said a line with `text` in it since it was last started, and
+    /// shows the line.
     /// Returns whether it came within the time that a line may take.
     pub async fn await_line(&self, letter: char, text: &str) -> bool {
-        let said = self.journal.find(|event| {
+        let started = self.server(letter).map_or(0, |server| server.started);
+        let said = self.journal.find_after(started, |event| {
             matches!(event, Event::Said { part, line }
                 if *part == Part::Server(letter) && line.contains(text))
         });

@@ -25,12 +25,9 @@ fn main() -> ExitCode {
         let report = Capacity::parse().report();
         return lab::exit_code(report.map(ch01_express_pid::log));
     }
-    Chapter::new(
-        "Chapter 6 · what limits the number of sockets (a calculation: --sockets N, all of it: --sockets 1 --help)",
-        chat::serve,
-    )
-    .with_program("ports", in_a_network_of_its_own)
-    .run(lesson)
+    Chapter::new("Chapter 6 · what limits the number of sockets", chat::serve)
+        .with_program("ports", in_a_network_of_its_own)
+        .run(lesson)
 }
 
 async fn lesson(stage: &mut Stage) -> Result<()> {

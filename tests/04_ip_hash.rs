@@ -348,14 +348,14 @@ async fn a_server_that_is_started_by_hand_is_drawn_as_one_that_runs() {
         "document.querySelector('[data-server=A][data-up=true]')?.textContent.includes('by hand')",
     )
     .await;
-    let (status, answer) = observatory.act(&json!({ "do": "start-server", "letter": "A" }));
-    assert_eq!(
-        (status, &answer["error"]),
-        (
-            409,
-            &json!("server A was started by hand: end it in its own terminal first")
-        )
-    );
+    for order in [
+        json!({ "do": "start-server", "letter": "A" }),
+        json!({ "do": "predict", "question": 0, "answer": 0 }),
+    ] {
+        let (status, answer) = observatory.act(&order);
+        let why = "server A was started by hand: end it in its own terminal first";
+        assert_eq!((status, &answer["error"]), (409, &json!(why)), "{order}");
+    }
     by_hand.signal(Signal::TERM);
     by_hand.end();
     page.wait_js(dead).await;

@@ -211,11 +211,7 @@ impl<'s> Director<'s> {
                     self.stage.server_pid(letter).is_none(),
                     "server {letter} runs already"
                 );
-                self.look_for_servers().await;
-                ensure!(
-                    !self.by_hand.contains(&letter),
-                    "server {letter} was started by hand: end it in its own terminal first"
-                );
+                self.none_is_served_by_hand(&[letter]).await?;
                 self.stage.start_server(letter).await?;
             }
             Act::StopRedis => {
@@ -261,7 +257,20 @@ impl<'s> Director<'s> {
         Ok(diff(&before, &without_comments(&text)))
     }
 
+    /// Nothing is begun that would start a server whose port is taken.
+    async fn none_is_served_by_hand(&mut self, servers: &[char]) -> Result<()> {
+        self.look_for_servers().await;
+        let mut by_hand = servers
+            .iter()
+            .filter(|server| self.by_hand.contains(server));
+        if let Some(letter) = by_hand.next() {
+            bail!("server {letter} was started by hand: end it in its own terminal first");
+        }
+        Ok(())
+    }
+
     async fn switch(&mut self, choice: &str) -> Result<()> {
+        self.none_is_served_by_hand(&self.letters()).await?;
         let switch = self
             .scene
             .switch
@@ -286,6 +295,7 @@ impl<'s> Director<'s> {
             .questions
             .get(question)
             .context("there is no such question")?;
+        self.none_is_served_by_hand(&self.letters()).await?;
         self.clients.remove_all().await;
         let outcome = match question.trial {
             Trial::Requests { method, without } => self.requests(method, without).await?,

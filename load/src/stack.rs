@@ -76,9 +76,9 @@ pub(crate) async fn running(
         Server::Pid | Server::Orders => None,
     };
     let mut environment = vec![("NODE_ENV", "production")];
-    let book = book(&stage).display().to_string();
-    if server == Server::Orders {
-        environment.push(("ORDERS", &book));
+    let book = (server == Server::Orders).then(|| book(&stage).display().to_string());
+    if let Some(book) = &book {
+        environment.push(("ORDERS", book));
     }
     if let Some(redis) = &redis {
         environment.push(("REDIS_URL", redis));

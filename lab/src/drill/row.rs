@@ -285,10 +285,11 @@ fn time(time: Duration) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn row(lost: usize, back: u64) -> Row {
+    /// Some of a hundred requests and more were lost.
+    pub(in super::super) fn row(lost: usize, back: u64) -> Row {
         Row::new("B dies", "default")
             .counted(100 + lost, "requests", lost)
             .back_after(Some(Duration::from_millis(back)))

@@ -174,15 +174,7 @@ fn aligned(cells: &[String], lines: &[Vec<String>], words: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    fn row(lost: usize, back: u64) -> Row {
-        Row::new("B dies", "default")
-            .counted(100 + lost, "requests", lost)
-            .back_after(Some(Duration::from_millis(back)))
-    }
+    use super::{super::row::tests::row, *};
 
     #[test]
     fn the_table_says_the_worst_of_all_rounds() {

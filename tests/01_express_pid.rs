@@ -1,25 +1,24 @@
 //! Chapter 1: which process answered?
 
-// This chapter has no stage, and its test needs no bench.
-#[allow(dead_code)]
-#[path = "harness/binary.rs"]
-mod binary;
-#[path = "harness/redact.rs"]
-mod redact;
-#[path = "harness/transcript.rs"]
-mod transcript;
+// All of this file is a test, its helpers too.
+#![allow(clippy::unwrap_used)]
+
+#[path = "01_hostile.rs"]
+mod hostile;
 
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
 };
 
-use binary::{Running, command, every_claim_holds, is_refused, run};
+use harness::{
+    binary::{Running, command, every_claim_holds, is_refused, run},
+    transcript,
+};
 use insta::assert_snapshot;
 use rustix::process::Signal;
 
 const CHAPTER: &str = env!("CARGO_BIN_EXE_ch01-express-pid");
-const HEALTHY: &str = env!("CARGO_BIN_EXE_healthy");
 
 #[test]
 fn every_claim_of_the_chapter_holds() {
@@ -54,7 +53,7 @@ fn the_console_and_the_answer_name_the_same_process() {
 }
 
 #[test]
-fn sigterm_and_ctrl_c_end_it_well_and_it_says_so() {
+fn after_sigterm_and_ctrl_c_it_prints_that_it_has_ended_and_exits_with_0() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut server = Running::start(command(CHAPTER).env("PORT", "0"));
         server.line_with("running");
@@ -65,7 +64,7 @@ fn sigterm_and_ctrl_c_end_it_well_and_it_says_so() {
 }
 
 #[test]
-fn a_port_that_makes_no_sense_is_named() {
+fn an_invalid_port_is_named_in_one_sentence() {
     for port in ["abc", "99999", "-1", ""] {
         is_refused(
             command(CHAPTER).env("PORT", port),
@@ -84,15 +83,45 @@ fn a_busy_port_is_named() {
         1,
         &[&format!("port {port} is in use")],
     );
+    // The lesson's own port. If another program has it already, the message is the same.
+    let _busy = TcpListener::bind("127.0.0.1:8000");
+    is_refused(
+        command(CHAPTER).arg("--check"),
+        1,
+        &["port 8000 is in use", "--ports auto"],
+    );
+}
+
+#[test]
+fn list_names_the_experiment_and_it_can_be_run_alone() {
+    let listed = run(command(CHAPTER).arg("list"));
+    assert_eq!(listed.code, Some(0), "{listed:?}");
+    assert_eq!(listed.stdout, "two-requests  Two requests to one server\n");
+    let alone = run(command(CHAPTER).args(["two-requests", "--check", "--ports", "auto"]));
+    assert_eq!(alone.code, Some(0), "{alone:?}");
+    is_refused(
+        command(CHAPTER).arg("three-requests"),
+        2,
+        &["three-requests", "two-requests"],
+    );
+}
+
+#[test]
+fn a_server_takes_no_options() {
+    is_refused(
+        command(CHAPTER).arg("--check").env("PORT", "8000"),
+        2,
+        &["PORT", "unset PORT"],
+    );
 }
 
 #[test]
 fn an_unknown_option_is_named_and_the_usage_shown() {
-    is_refused(command(CHAPTER).arg("--chekc"), 2, &["--chekc", "usage"]);
+    is_refused(command(CHAPTER).arg("--chekc"), 2, &["--chekc", "Usage"]);
 }
 
 #[test]
-fn an_address_to_listen_on_that_makes_no_sense_is_named() {
+fn an_invalid_address_to_listen_on_is_named_in_one_sentence() {
     for (address, said) in [
         ("localhost", "LISTEN=localhost is no IP address"),
         // Addresses for documentation (RFC 5737): no machine has one.
@@ -109,10 +138,10 @@ fn an_address_to_listen_on_that_makes_no_sense_is_named() {
     }
 }
 
-/// Another address of this machine than 127.0.0.1, where all of them are asked for.
-#[cfg(target_os = "linux")] // elsewhere the others of 127.0.0.0/8 are not there
+/// 127.0.0.2 stands for another address of this machine.
+#[cfg(target_os = "linux")] // other systems have 127.0.0.1 only
 #[test]
-fn only_this_machine_reaches_a_server_unless_it_is_told_otherwise() {
+fn only_this_machine_reaches_a_server_unless_listen_names_another_address() {
     for (address, reached) in [(None, false), (Some("0.0.0.0"), true)] {
         let mut command = command(CHAPTER);
         command.env("PORT", "0");
@@ -125,24 +154,6 @@ fn only_this_machine_reaches_a_server_unless_it_is_told_otherwise() {
         let elsewhere = TcpStream::connect(("127.0.0.2", port));
         assert_eq!(elsewhere.is_ok(), reached, "{elsewhere:?}");
     }
-}
-
-#[test]
-fn a_server_that_answers_is_healthy_and_one_that_does_not_is_not() {
-    let mut server = Running::start(command(CHAPTER).env("PORT", "0"));
-    let port = port_in(&server.line_with("running"));
-    let healthy = run(command(HEALTHY).env("PORT", port.to_string()));
-    assert_eq!(healthy.code, Some(0), "{healthy:?}");
-    server.signal(Signal::TERM);
-    server.end();
-    let port = port.to_string();
-    is_refused(command(HEALTHY).env("PORT", &port), 1, &[&port, "refused"]);
-
-    // It accepts, and says nothing.
-    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = silent.local_addr().unwrap().port().to_string();
-    let said = ["does not answer within 2 s"];
-    is_refused(command(HEALTHY).env("PORT", &port), 1, &said);
 }
 
 /// The port in `Server running on 8000 port, …`.

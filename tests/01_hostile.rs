@@ -1,23 +1,18 @@
-//! Chapter 1's server, to which every chapter's requests come, and strangers.
-
-// All of this file is a test, its helpers too.
-#![allow(clippy::unwrap_used)]
-
-#[allow(dead_code)]
-#[path = "harness/attack.rs"]
-mod attack;
-#[allow(dead_code)]
-#[path = "harness/binary.rs"]
-mod binary;
+//! Hostile clients of chapter 1's server, whose limits every chapter's server has.
+//!
+//! Two tests wait for 30 s each, the time that a client has for the head of a request. They
+//! wait at the same time, as tests of one program do.
 
 use std::{net::SocketAddr, time::Duration};
 
-use attack::{
-    all_closed, drip, grew_at_most, idle, meanwhile, no_http, raise_limit, resident, send,
+use ch01_express_pid::app;
+use harness::{
+    attack::{
+        all_closed, drip, grew_at_most, idle, meanwhile, no_http, raise_limit, resident, send,
+    },
+    binary::{Running, command},
 };
-use binary::{Running, command};
-use ch01_express_pid::{
-    app,
+use lab_server::{
     bounds::{HEAD_SIZE, HEAD_TIME},
     listen_on,
 };
@@ -31,7 +26,7 @@ fn server() -> (Running, SocketAddr) {
     (server, ([127, 0, 0, 1], port).into())
 }
 
-/// The same application as axum serves it by itself.
+/// The same application, served by axum alone.
 async fn as_axum_serves_it() -> SocketAddr {
     let listener = listen_on(0).await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -39,7 +34,7 @@ async fn as_axum_serves_it() -> SocketAddr {
     address
 }
 
-/// Somebody who behaves.
+/// A request of a client that behaves.
 async fn ask(address: SocketAddr) {
     let request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let answer = send(address, request, Duration::from_secs(5))
@@ -49,37 +44,37 @@ async fn ask(address: SocketAddr) {
 }
 
 #[tokio::test]
-async fn axum_waits_for_ever_for_a_request_that_was_begun_and_this_server_does_not() {
+async fn axum_alone_waits_for_a_slow_request_without_end_and_this_server_closes_it() {
     let (_server, ours) = server();
     let axums = as_axum_serves_it().await;
-    let patience = HEAD_TIME + Duration::from_secs(10);
     let begun = b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ";
-    let (by_axum, by_us, says_nothing) = tokio::join!(
-        drip(axums, begun, b"x", patience),
-        drip(ours, begun, b"x", patience),
-        drip(ours, b"", b"", patience),
+    // Long enough to see that axum does not close it at the same time.
+    let longer = HEAD_TIME + Duration::from_secs(3);
+    let (by_axum, slow, silent) = tokio::join!(
+        drip(axums, begun, b"x", longer),
+        drip(ours, begun, b"x", longer),
+        drip(ours, b"", b"", longer),
     );
-    assert_eq!(by_axum, None, "this is what the bound is for");
-    for after in [by_us.unwrap(), says_nothing.unwrap()] {
+    assert_eq!(by_axum, None, "this is why there is a limit");
+    for after in [slow.unwrap(), silent.unwrap()] {
         assert!(after + Duration::from_secs(1) >= HEAD_TIME, "{after:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_ten_thousand_idle_connections_nobody_notices_anything_and_they_are_let_go() {
+async fn ten_thousand_idle_connections_disturb_no_other_client_and_are_closed_in_time() {
     let count = raise_limit(10_000, 2);
     let (server, address) = server();
     let before = resident(server.pid());
     let connections = meanwhile(idle(address, count), async || ask(address).await).await;
     // 11 KiB each were measured: hyper's first read buffer, and a task.
     grew_at_most(server.pid(), before, count * 20);
-    let patience = HEAD_TIME + Duration::from_secs(10);
-    let closed = all_closed(connections, patience);
+    let closed = all_closed(connections, HEAD_TIME + Duration::from_secs(10));
     assert!(meanwhile(closed, async || ask(address).await).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_http_is_refused_and_costs_nobody_anything() {
+async fn bytes_that_are_no_http_are_refused_and_disturb_no_other_client() {
     let (server, address) = server();
     let before = resident(server.pid());
     let attack = async move {
@@ -100,9 +95,9 @@ async fn what_is_no_http_is_refused_and_costs_nobody_anything() {
     grew_at_most(server.pid(), before, 16 * 1024);
 }
 
-/// 1,000 heads that are each just not too long, and never end.
+/// 1,000 heads that never end, each just below the limit.
 #[tokio::test(flavor = "multi_thread")]
-async fn long_heads_take_no_more_than_what_was_set_aside_for_each() {
+async fn long_heads_take_no_more_memory_than_the_limit_for_each() {
     let count = raise_limit(1_000, 4);
     let (server, address) = server();
     let before = resident(server.pid());

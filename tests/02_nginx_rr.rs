@@ -1,17 +1,20 @@
-//! Chapter 2: three servers behind one address. And since it is the first chapter with
-//! a stage: what a stage does with bad input, and that nothing outlives it.
+//! Chapter 2: three servers behind one address.
+//!
+//! It is the first chapter with a stage. So here are also the tests of a stage's messages after
+//! bad input, and of its end: no process and no file is left.
 
 // All of this file is a test, its helpers too.
 #![allow(clippy::unwrap_used)]
 
-mod harness;
+#[path = "02_processes.rs"]
+mod processes;
 
 use std::{net::TcpListener, path::PathBuf, time::Duration};
 
 use ch02_nginx_rr::{ask, ask_until_answered_by};
 use harness::{
     bench::Bench,
-    binary::{Running, all_end, command, every_claim_holds, family, is_refused},
+    binary::{all_end, command, family, is_refused, run},
     observatory::Observatory,
     transcript,
 };
@@ -21,7 +24,12 @@ use rustix::process::Signal;
 
 const CHAPTER: &str = env!("CARGO_BIN_EXE_ch02-nginx-rr");
 
-/// nginx keeps one counter per worker. `reuseport` deals connections out to four of them.
+/// The client of these tests.
+fn you(url: &str) -> Client {
+    Client::new("you", url)
+}
+
+/// nginx keeps one counter per worker. `reuseport` spreads connections over four workers.
 fn with_four_workers(config: &str) -> String {
     config
         .replace("worker_processes 1;", "worker_processes 4;")
@@ -34,18 +42,21 @@ async fn several_workers_lose_the_order_of_round_robin() {
     let url = bench
         .nginx_with("02-round-robin.conf", with_four_workers)
         .await;
-    let asked = ask(&url, 60).await;
-    assert_eq!(asked.failed, 0);
-    assert!(!asked.in_strict_order(3), "{:?}", asked.pids());
+    let answers = ask(&you(&url), 60).await;
+    assert_eq!(answers.failed, 0);
+    assert!(!answers.in_strict_order(3), "{:?}", answers.pids());
 }
 
 #[tokio::test]
 async fn one_worker_keeps_the_order_of_round_robin() {
     let mut bench = Bench::with_servers(CHAPTER, &[]).await;
     let url = bench.nginx("02-round-robin.conf").await;
-    let asked = ask(&url, 60).await;
-    assert!(asked.in_strict_order(3), "{:?}", asked.pids());
-    assert_eq!(asked.pids().first(), bench.stage.server_pid('A').as_ref());
+    let answers = ask(&you(&url), 60).await;
+    assert!(answers.in_strict_order(3), "{:?}", answers.pids());
+    assert_eq!(
+        answers.pids().first(),
+        bench.stage.servers.pid('A').as_ref()
+    );
 }
 
 #[tokio::test]
@@ -55,40 +66,36 @@ async fn several_workers_that_share_a_zone_keep_the_order_too() {
         with_four_workers(config).replace("upstream nodes {", "upstream nodes { zone nodes 64k;")
     };
     let url = bench.nginx_with("02-round-robin.conf", shared).await;
-    let asked = ask(&url, 60).await;
-    assert!(asked.in_strict_order(3), "{:?}", asked.pids());
+    let answers = ask(&you(&url), 60).await;
+    assert!(answers.in_strict_order(3), "{:?}", answers.pids());
 }
 
 #[tokio::test]
 async fn with_one_server_its_death_is_an_outage() {
     let mut bench = Bench::new(CHAPTER);
-    bench.stage.start_servers(1, &[]).await.unwrap();
-    let url = bench.stage.server_url('A').unwrap();
-    assert_eq!(ask(&url, 3).await.failed, 0);
-    bench.stage.kill_server('A').await.unwrap();
-    assert_eq!(ask(&url, 3).await.failed, 3);
+    bench.stage.servers.start(1, &[]).await.unwrap();
+    let url = bench.stage.servers.url('A').unwrap();
+    assert_eq!(ask(&you(&url), 3).await.failed, 0);
+    bench.stage.servers.kill('A').await.unwrap();
+    assert_eq!(ask(&you(&url), 3).await.failed, 3);
 }
 
 #[tokio::test]
 async fn a_dead_server_is_skipped_and_used_again_after_its_return() {
     let mut bench = Bench::with_servers(CHAPTER, &[]).await;
     let url = bench.nginx("02-round-robin.conf").await;
-    let b = bench.stage.server_addresses()[1];
-    ask(&url, 3).await;
+    let b = bench.stage.servers.addresses()[1];
+    ask(&you(&url), 3).await;
 
-    bench.stage.kill_server('B').await.unwrap();
-    let asked = ask(&url, 12).await;
-    assert_eq!(asked.failed, 0);
-    assert_eq!(asked.spread().len(), 2);
-    let tried_b = asked
-        .answers
-        .iter()
-        .filter(|answer| answer.tried.contains(&b));
-    assert_eq!(tried_b.count(), 1, "nginx asks the dead server once");
+    bench.stage.servers.kill('B').await.unwrap();
+    let answers = ask(&you(&url), 12).await;
+    assert_eq!(answers.failed, 0);
+    assert_eq!(answers.per_pid().len(), 2);
+    assert_eq!(answers.tried(b), 1, "nginx tries the dead server once");
 
-    bench.stage.start_server('B').await.unwrap();
-    let (asked, after) = ask_until_answered_by(&url, b, Duration::from_secs(20)).await;
-    assert_eq!(asked.failed, 0);
+    bench.stage.servers.start_one('B').await.unwrap();
+    let (answers, after) = ask_until_answered_by(&you(&url), b, Duration::from_secs(20)).await;
+    assert_eq!(answers.failed, 0);
     assert!(after.is_some());
 }
 
@@ -97,25 +104,25 @@ async fn without_a_backup_three_dead_servers_are_an_outage() {
     let mut bench = Bench::with_servers(CHAPTER, &[]).await;
     let url = bench.nginx("02-round-robin.conf").await;
     for letter in ['A', 'B', 'C'] {
-        bench.stage.kill_server(letter).await.unwrap();
+        bench.stage.servers.kill(letter).await.unwrap();
     }
-    assert_eq!(ask(&url, 3).await.failed, 3);
+    assert_eq!(ask(&you(&url), 3).await.failed, 3);
 }
 
 #[tokio::test]
 async fn the_backup_answers_when_the_primaries_are_dead_and_not_before() {
     let mut bench = Bench::new(CHAPTER);
-    bench.stage.start_servers(4, &[]).await.unwrap();
+    bench.stage.servers.start(4, &[]).await.unwrap();
     let url = bench.nginx("02-backup.conf").await;
-    let d = bench.stage.server_pid('D').unwrap();
-    assert!(!ask(&url, 9).await.pids().contains(&d));
+    let d = bench.stage.servers.pid('D').unwrap();
+    assert!(!ask(&you(&url), 9).await.pids().contains(&d));
 
     for letter in ['A', 'B', 'C'] {
-        bench.stage.kill_server(letter).await.unwrap();
+        bench.stage.servers.kill(letter).await.unwrap();
     }
-    let asked = ask(&url, 3).await;
-    assert_eq!(asked.failed, 0);
-    assert_eq!(asked.pids(), [d, d, d]);
+    let answers = ask(&you(&url), 3).await;
+    assert_eq!(answers.failed, 0);
+    assert_eq!(answers.pids(), [d, d, d]);
 }
 
 #[tokio::test]
@@ -133,10 +140,10 @@ async fn a_shared_port_breaks_the_connections_of_a_process_that_dies_and_nginx_d
         workers.push(worker);
     }
     let url = format!("http://{shared}");
-    let asked = ask(&url, 60).await;
-    assert!(!asked.in_strict_order(3), "chance deals out connections");
+    let answers = ask(&you(&url), 60).await;
+    assert!(!answers.in_strict_order(3), "the kernel chooses by chance");
 
-    let client = Client::new("you", &url);
+    let client = you(&url);
     let mut connection = client.connect().await.unwrap();
     let answer = client.get_over(&mut connection, "/").await.unwrap();
     let died = workers
@@ -146,10 +153,10 @@ async fn a_shared_port_breaks_the_connections_of_a_process_that_dies_and_nginx_d
     workers.swap_remove(died).kill().await;
     client.get_over(&mut connection, "/").await.unwrap_err();
 
-    let client = Client::new("you", &bench.nginx("02-round-robin.conf").await);
+    let client = you(&bench.nginx("02-round-robin.conf").await);
     let mut connection = client.connect().await.unwrap();
     client.get_over(&mut connection, "/").await.unwrap();
-    bench.stage.kill_server('A').await.unwrap();
+    bench.stage.servers.kill('A').await.unwrap();
     for _ in 0..3 {
         let answer = client.get_over(&mut connection, "/").await.unwrap();
         assert_eq!(answer.status, 200);
@@ -157,22 +164,34 @@ async fn a_shared_port_breaks_the_connections_of_a_process_that_dies_and_nginx_d
 }
 
 #[test]
+#[cfg(not(target_os = "linux"))]
 fn every_claim_of_the_chapter_holds() {
-    every_claim_holds(CHAPTER);
+    harness::binary::every_claim_holds(CHAPTER);
 }
 
+/// On Linux this is also the test that every claim holds: the same `--check`, run once.
 #[test]
 #[cfg_attr(
     not(target_os = "linux"),
-    ignore = "only Linux deals out the connections to a shared port, so one claim fewer is made here"
+    ignore = "only Linux spreads the connections to a shared port, so one claim is missing here"
 )]
 fn what_a_learner_reads_is_the_same_in_every_run() {
     assert_snapshot!(transcript::of_check(CHAPTER));
 }
 
 #[test]
+fn each_experiment_can_be_run_alone() {
+    for experiment in ["in-turn", "backup", "shared-port"] {
+        let mut command = command(CHAPTER);
+        let alone = run(command.args([experiment, "--check", "--ports", "auto"]));
+        assert_eq!(alone.code, Some(0), "{experiment}: {alone:?}");
+    }
+    // `server-dies` takes ten seconds. The tests in `processes` start it alone.
+}
+
+#[test]
 fn a_busy_port_is_named() {
-    // Whoever holds the article's port, this test or somebody else, the stage must say so.
+    // If another program has the article's port already, the message is the same.
     let _busy = TcpListener::bind("127.0.0.1:8000");
     is_refused(
         command(CHAPTER).arg("--check"),
@@ -182,7 +201,7 @@ fn a_busy_port_is_named() {
 }
 
 #[test]
-fn what_is_no_nginx_is_named() {
+fn a_program_that_is_not_nginx_is_named() {
     for (program, words) in [
         (
             "/nonexistent/nginx",
@@ -201,7 +220,7 @@ fn what_is_no_nginx_is_named() {
 }
 
 #[test]
-fn options_of_the_stage_and_port_of_a_server_do_not_go_together() {
+fn a_server_takes_no_options() {
     is_refused(
         command(CHAPTER).arg("--check").env("PORT", "8000"),
         2,
@@ -231,14 +250,7 @@ fn kill_9_ends_everything_too() {
 
 fn everything_ends_after(signal: Signal, code: Option<i32>) {
     let scratch = tempfile::tempdir().expect("a folder");
-    let mut stage = Running::start(
-        command(CHAPTER)
-            .args(["--ports", "auto"])
-            .env("TMPDIR", scratch.path()),
-    );
-    // From here on, for ten seconds, nobody starts or dies: three servers are up, and
-    // nginx has answered, so it has a worker.
-    stage.line_with("Asking five times a second");
+    let stage = processes::stage_that_waits_for_b(&scratch);
     let family = family(stage.pid());
     assert_eq!(
         family.len(),
@@ -259,7 +271,7 @@ fn everything_ends_after(signal: Signal, code: Option<i32>) {
 }
 
 #[test]
-fn nothing_is_left_of_a_stage_that_fails_to_start() {
+fn a_stage_that_fails_to_start_leaves_nothing() {
     let scratch = tempfile::tempdir().unwrap();
     is_refused(
         command(CHAPTER)
@@ -273,14 +285,14 @@ fn nothing_is_left_of_a_stage_that_fails_to_start() {
 }
 
 #[test]
-fn each_question_of_the_page_is_answered_by_what_happens() {
-    let observatory = Observatory::of(CHAPTER);
+fn each_question_of_the_page_has_the_answer_that_the_real_stage_gives() {
+    let observatory = Observatory::after(CHAPTER, &["in-turn"]);
     let equally_many = 0;
     assert_eq!(
         observatory.answers(2),
         [
             (equally_many, "A 3, B 3, C 3".to_owned()),
-            // Nine by two: C has answered once in place of B.
+            // Nine requests for two servers: C has answered the one that B refused.
             (equally_many, "A 4, C 5".to_owned()),
         ]
     );

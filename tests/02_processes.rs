@@ -1,10 +1,5 @@
-//! `kill -9`, of any process of a stage, at any moment: the stage says who died, what that
-//! means and what brings it back, and nothing of a stage outlives it.
-
-// All of this file is a test, its helpers too.
-#![allow(clippy::unwrap_used)]
-
-mod harness;
+//! `kill -9` of any process of a stage, at any moment. The stage names the process that died, the
+//! consequence and the way back. After the stage, no process and no file is left.
 
 use std::{
     collections::BTreeSet, fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command,
@@ -17,20 +12,25 @@ use tempfile::TempDir;
 
 const CHAPTER: &str = env!("CARGO_BIN_EXE_ch02-nginx-rr");
 
-/// A stage that runs its lesson, three servers and nginx up; and where its files are.
+/// A stage with three servers and nginx, and the folder of its files.
 fn a_stage() -> (Running, TempDir) {
     let scratch = tempfile::tempdir().unwrap();
-    let mut stage = Running::start(
-        command(CHAPTER)
-            .args(["--ports", "auto"])
-            .env("TMPDIR", scratch.path()),
-    );
-    // For ten seconds from here on, nobody starts or dies by the lesson's own doing.
-    stage.line_with("Asking five times a second");
-    (stage, scratch)
+    (stage_that_waits_for_b(&scratch), scratch)
 }
 
-/// The processes of a stage whose command line has `text` in it.
+/// A stage that sends requests until nginx uses server B again. For ten seconds the lesson
+/// starts and kills nothing. Three servers run, and nginx has a worker, which has answered.
+pub(crate) fn stage_that_waits_for_b(scratch: &TempDir) -> Running {
+    let mut stage = Running::start(
+        command(CHAPTER)
+            .args(["server-dies", "--ports", "auto"])
+            .env("TMPDIR", scratch.path()),
+    );
+    stage.line_with("One request every 200 ms");
+    stage
+}
+
+/// The processes of a stage that have `text` in their command line.
 fn with_words(family: &BTreeSet<u32>, text: &str) -> Vec<u32> {
     let listed = Command::new("ps")
         .args(["-A", "-ww", "-o", "pid=,args="])
@@ -49,7 +49,7 @@ fn kill_9(pid: u32) {
     kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
 }
 
-/// Kills the stage itself, too: the worst end. Nothing may be left of it.
+/// Kills the stage itself, too. No process and no file may be left.
 fn ends_without_a_trace(stage: Running, scratch: &TempDir, of_before: &BTreeSet<u32>) {
     let mut all = family(stage.pid());
     all.extend(of_before);
@@ -61,7 +61,7 @@ fn ends_without_a_trace(stage: Running, scratch: &TempDir, of_before: &BTreeSet<
 }
 
 #[test]
-fn a_server_that_is_killed_is_named_and_so_is_its_way_back() {
+fn the_stage_names_a_killed_server_and_the_command_that_starts_it_again() {
     let (mut stage, scratch) = a_stage();
     let family = family(stage.pid());
     let server = *with_words(&family, CHAPTER)
@@ -76,7 +76,7 @@ fn a_server_that_is_killed_is_named_and_so_is_its_way_back() {
 }
 
 #[test]
-fn the_workers_of_an_nginx_that_is_killed_do_not_serve_on() {
+fn the_workers_of_a_killed_nginx_end_too() {
     let (mut stage, scratch) = a_stage();
     let family = family(stage.pid());
     let master = with_words(&family, "nginx: master process");
@@ -84,28 +84,29 @@ fn the_workers_of_an_nginx_that_is_killed_do_not_serve_on() {
     assert_eq!((master.len(), workers.len()), (1, 1));
     kill_9(master[0]);
     stage.line_with(&format!("PID {} was killed (signal 9)", master[0]));
-    // Said once they are gone.
+    // The stage prints this line after they have ended.
     all_end(&workers.into_iter().collect());
     stage.line_with("its workers were ended with it");
     ends_without_a_trace(stage, &scratch, &family);
 }
 
 #[test]
-fn nginx_replaces_a_worker_that_is_killed() {
+fn nginx_replaces_a_killed_worker() {
     let (mut stage, scratch) = a_stage();
     let family = family(stage.pid());
     let worker = with_words(&family, "nginx: worker process")[0];
     kill_9(worker);
     stage.line_with(&format!("worker {worker} was killed (signal 9)"));
-    // The lesson asks on, and nginx answers: it has another.
-    stage.line_with("no request fails meanwhile");
+    // The lesson's requests go on, and nginx answers them: it has another worker. Only a request
+    // that the killed worker had begun may fail.
+    stage.line_with("✓ nginx uses B again");
     ends_without_a_trace(stage, &scratch, &family);
 }
 
-/// A guard is no part of any lesson, so nothing is said of it. But there is one for each
-/// part, and the stage ends what it started when it is ended itself.
+/// Each part has a guard, a shell that ends the part when the stage dies. Without its guards,
+/// a stage still ends what it started when it ends itself.
 #[test]
-fn without_its_guard_a_part_still_ends_with_its_stage() {
+fn a_part_without_its_guard_still_ends_with_its_stage() {
     let (stage, scratch) = a_stage();
     let family = family(stage.pid());
     for guard in with_words(&family, "sh -c") {
@@ -118,19 +119,19 @@ fn without_its_guard_a_part_still_ends_with_its_stage() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_killed_while_it_starts_is_named() {
+async fn the_stage_names_a_server_that_is_killed_while_it_starts() {
     let folder = tempfile::tempdir().unwrap();
     let mut stage = Stage::silent(dying(&folder, "")).unwrap();
-    let said = stage.start_servers(1, &[]).await.unwrap_err().to_string();
+    let said = stage.servers.start(1, &[]).await.unwrap_err().to_string();
     assert_eq!(
         said,
         "server A ended while it started: it was killed (signal 9); start the chapter again"
     );
 }
 
-/// It says what nginx says of itself, and its config is right.
+/// This program answers `-V` and `-t` as nginx does.
 #[test]
-fn an_nginx_that_is_killed_while_it_starts_is_named() {
+fn the_stage_names_an_nginx_that_is_killed_while_it_starts() {
     let folder = tempfile::tempdir().unwrap();
     let nginx = r#"case "$1" in
 -V) echo "nginx version: nginx/1.28.0 with-http_realip_module" >&2; exit ;;
@@ -145,7 +146,7 @@ esac"#;
     );
 }
 
-/// A program that kills itself, after what else it does.
+/// A program that runs the lines `first`, then kills itself.
 fn dying(folder: &TempDir, first: &str) -> PathBuf {
     let program = folder.path().join("dies");
     fs::write(&program, format!("#!/bin/sh\n{first}\nkill -9 $$\n")).unwrap();
@@ -153,7 +154,7 @@ fn dying(folder: &TempDir, first: &str) -> PathBuf {
     program
 }
 
-/// `/proc` tells which processes a stage had started, whoever is their parent by now.
+/// `/proc` shows which processes a stage has started, even after their parent has died.
 #[cfg(target_os = "linux")]
 mod while_it_starts {
     use std::{
@@ -164,44 +165,57 @@ mod while_it_starts {
 
     use super::*;
 
-    /// The first second and a half, in which a stage starts everything: its beginning, in
-    /// which its folder is made, in steps of 1 ms, and then of 60.
+    /// A stage starts everything within a second and a half. It is killed at many moments of
+    /// that time: each of the first 30 ms, in which it makes its folder, and then every 60 ms.
     #[test]
     fn a_stage_that_is_killed_while_it_starts_leaves_nothing_at_any_moment() {
-        let moments = (0..30).chain((30..1_500).step_by(60));
-        for moment in moments.map(Duration::from_millis) {
-            let scratch = tempfile::tempdir().unwrap();
-            let stage = Running::start(
-                command(CHAPTER)
-                    .args(["--ports", "auto"])
-                    .env("TMPDIR", scratch.path()),
-            );
-            // The moment is the point here; there is no fact to wait for.
-            thread::sleep(moment);
-            stage.signal(Signal::KILL);
-            stage.end();
-            let started = Instant::now();
-            while !started_in(scratch.path()).is_empty() {
-                assert!(
-                    started.elapsed() < Duration::from_secs(20),
-                    "after {moment:?}, still there: {:?}",
-                    started_in(scratch.path())
-                );
-                thread::sleep(Duration::from_millis(10));
+        // Four at a time, because each of them mostly waits.
+        const LANES: usize = 4;
+        let moments: Vec<_> = (0..30).chain((30..1_500).step_by(60)).collect();
+        thread::scope(|scope| {
+            for lane in 0..LANES {
+                let moments = moments.iter().skip(lane).step_by(LANES);
+                scope.spawn(move || {
+                    for moment in moments {
+                        kill_after(Duration::from_millis(*moment));
+                    }
+                });
             }
-            let left: Vec<_> = scratch.path().read_dir().unwrap().collect();
-            assert!(left.is_empty(), "after {moment:?}: {left:?}");
-        }
+        });
     }
 
-    /// All processes that got their environment from whoever works in `folder`.
+    fn kill_after(moment: Duration) {
+        let scratch = tempfile::tempdir().unwrap();
+        let stage = Running::start(
+            command(CHAPTER)
+                .args(["--ports", "auto"])
+                .env("TMPDIR", scratch.path()),
+        );
+        // The moment is the point here; there is no fact to wait for.
+        thread::sleep(moment);
+        stage.signal(Signal::KILL);
+        stage.end();
+        let started = Instant::now();
+        while !started_in(scratch.path()).is_empty() {
+            assert!(
+                started.elapsed() < Duration::from_secs(20),
+                "after {moment:?}, still there: {:?}",
+                started_in(scratch.path())
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+        let left: Vec<_> = scratch.path().read_dir().unwrap().collect();
+        assert!(left.is_empty(), "after {moment:?}: {left:?}");
+    }
+
+    /// All processes whose environment names `folder`.
     fn started_in(folder: &Path) -> Vec<String> {
         let mark = format!("TMPDIR={}", folder.display());
         fs::read_dir("/proc")
             .unwrap()
             .filter_map(|entry| {
                 let process = entry.ok()?.path();
-                // One that has just ended has no environment any more.
+                // A process that has just ended has no environment any more.
                 let environment = fs::read(process.join("environ")).ok()?;
                 let is_ours = String::from_utf8_lossy(&environment).contains(&mark);
                 is_ours.then(|| process.display().to_string())

@@ -3,12 +3,13 @@
 // All of this file is a test, its helpers too.
 #![allow(clippy::unwrap_used)]
 
-mod harness;
+#[path = "03_hostile.rs"]
+mod hostile;
 
 use std::time::{Duration, Instant};
 
-use ch03_socket_polling::{
-    connect_once, connect_one_by_one, handshake, hold_a_poll, is_session_unknown, poll_twice, talk,
+use ch03_socket_polling::experiments::{
+    connect_one_by_one, hold_a_poll, is_session_unknown, poll_twice, talk,
 };
 use harness::{
     bench::Bench,
@@ -23,7 +24,7 @@ use harness::{
 use insta::assert_snapshot;
 use lab::{
     Client, Event, Socket, Transport,
-    client::{Packet, WebSocket},
+    client::{Packet, Polling, WebSocket},
 };
 use regex::Regex;
 use serde_json::json;
@@ -40,31 +41,35 @@ fn what_a_learner_reads_is_the_same_in_every_run() {
     assert_snapshot!(transcript::of_check(CHAPTER));
 }
 
-/// What the terminal shows the beginning of, whole.
+/// The terminal shows only the beginning of long lines. Here they are whole.
 #[tokio::test]
 async fn handshake_refusal_and_upgrade_are_these_bytes() {
     let mut bench = Bench::with_servers(CHAPTER, &[]).await;
-    let alone = bench.stage.server_url('A').unwrap();
+    let alone = bench.stage.servers.url('A').unwrap();
     let round_robin = bench.nginx("02-round-robin.conf").await;
-    let handshake = handshake(&alone).await;
-    let refused = poll_twice(&Client::new("you", &round_robin)).await.unwrap();
-    let upgrade = talk(&alone, Transport::Upgrade, 1).await.unwrap();
+    let (client, handshake) = Client::new("you", &alone).recorded();
+    Polling::open(&client).await.unwrap();
+    let (client, refused) = Client::new("you", &round_robin).recorded();
+    poll_twice(&client).await.unwrap();
+    let (client, upgrade) = Client::new("you", &alone).recorded();
+    let friend = Client::new("friend", &alone);
+    talk(&client, &friend, Transport::Upgrade, 1).await.unwrap();
     let recordings = [
-        ("The first request, to one server", handshake.seen),
-        ("The first two, through round robin", refused.seen),
+        ("The first request, to one server", handshake.take()),
+        ("The first two, through round robin", refused.take()),
         (
             "From polling to a WebSocket, and two messages",
-            upgrade.seen,
+            upgrade.take(),
         ),
     ];
     assert_snapshot!(wire::transcript(&bench.stage, &recordings));
 }
 
-/// One server, no nginx.
+/// One server, without nginx.
 async fn alone() -> (Bench, String) {
     let mut bench = Bench::new(CHAPTER);
-    bench.stage.start_servers(1, &[]).await.unwrap();
-    let url = bench.stage.server_url('A').unwrap();
+    bench.stage.servers.start(1, &[]).await.unwrap();
+    let url = bench.stage.servers.url('A').unwrap();
     (bench, url)
 }
 
@@ -88,7 +93,7 @@ async fn the_page_comes_with_every_file_that_it_names() {
     let page = client.get_once("/").await.unwrap().body;
     assert!(
         order.map(|script| page.find(script)).is_sorted(),
-        "the recorder stands before the client: {page}"
+        "the recorder comes before the client: {page}"
     );
     assert!(files.iter().any(|file| file == "packets.js"), "{files:?}");
 }
@@ -96,12 +101,13 @@ async fn the_page_comes_with_every_file_that_it_names() {
 #[tokio::test]
 async fn the_first_answer_opens_a_session_and_offers_websocket() {
     let (_bench, url) = alone().await;
-    let open = handshake(&url).await.open.unwrap();
+    let polling = Polling::open(&Client::new("you", &url)).await.unwrap();
+    let open = polling.open;
     assert_eq!(open.upgrades, ["websocket"]);
     assert_eq!((open.ping_interval, open.ping_timeout), (25_000, 20_000));
     assert!(
         open.sid.len() >= 16,
-        "a session ID is a secret, and not short"
+        "a session ID is a secret, so it is long"
     );
 }
 
@@ -109,7 +115,8 @@ async fn the_first_answer_opens_a_session_and_offers_websocket() {
 async fn a_poll_is_held_and_answered_by_an_event() {
     let (_bench, url) = alone().await;
     let pause = Duration::from_millis(300);
-    let poll = hold_a_poll(&url, "hi", pause).await.unwrap();
+    let [client, friend] = ["you", "friend"].map(|name| Client::new(name, &url));
+    let poll = hold_a_poll(&client, &friend, "hi", pause).await.unwrap();
     assert!(poll.held >= pause, "{:?}", poll.held);
     assert_eq!(
         poll.packets,
@@ -120,8 +127,13 @@ async fn a_poll_is_held_and_answered_by_an_event() {
 #[tokio::test]
 async fn over_polling_a_message_is_a_request_and_over_websocket_a_frame() {
     let (_bench, url) = alone().await;
-    let polling = talk(&url, Transport::Polling, 10).await.unwrap().traffic;
-    let websocket = talk(&url, Transport::WebSocket, 10).await.unwrap().traffic;
+    let traffic = async |transport| {
+        let [client, friend] = ["you", "friend"].map(|name| Client::new(name, &url));
+        let talk = talk(&client, &friend, transport, 10).await;
+        talk.unwrap().traffic
+    };
+    let polling = traffic(Transport::Polling).await;
+    let websocket = traffic(Transport::WebSocket).await;
     assert!(polling.requests > 20 && polling.frames == 0, "{polling:?}");
     assert!(
         websocket.requests == 1 && websocket.frames > 20,
@@ -133,24 +145,21 @@ async fn over_polling_a_message_is_a_request_and_over_websocket_a_frame() {
 #[tokio::test]
 async fn the_default_begins_with_polling_and_upgrades() {
     let (_bench, url) = alone().await;
-    let talk = talk(&url, Transport::Upgrade, 1).await.unwrap();
-    let frames: Vec<_> = talk
-        .seen
-        .iter()
-        .filter_map(|event| match event {
-            Event::Frame { text, .. } => Some(text.as_str()),
-            _ => None,
-        })
-        .collect();
+    let (client, seen) = Client::new("you", &url).recorded();
+    let friend = Client::new("friend", &url);
+    talk(&client, &friend, Transport::Upgrade, 1).await.unwrap();
+    let frames = seen.take().into_iter().filter_map(|event| match event {
+        Event::Frame { text, .. } => Some(text),
+        _ => None,
+    });
+    let frames: Vec<_> = frames.collect();
     assert_eq!(frames[..3], ["2probe", "3probe", "5"]);
-    assert!(
-        frames.contains(&r#"42["message","hello world"]"#),
-        "{frames:?}"
-    );
+    let message = r#"42["message","hello world"]"#.to_owned();
+    assert!(frames.contains(&message), "{frames:?}");
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_answer_the_ping_is_given_up() {
+async fn the_server_ends_a_session_whose_client_does_not_answer_the_ping() {
     let (_bench, url) = alone().await;
     let mut silent = WebSocket::open(&Client::new("silent", &url), None)
         .await
@@ -166,15 +175,15 @@ async fn a_client_that_does_not_answer_the_ping_is_given_up() {
     assert_eq!(silent.receive().await.unwrap(), Packet::Ping(String::new()));
     let asked = Instant::now();
     while silent.receive().await.is_ok() {}
-    let given_up_after = asked.elapsed();
+    let ended_after = asked.elapsed();
 
     let ping_timeout = Duration::from_millis(open.ping_timeout);
     assert!(
-        given_up_after.abs_diff(ping_timeout) < Duration::from_secs(2),
-        "{given_up_after:?} and not {ping_timeout:?}"
+        ended_after.abs_diff(ping_timeout) < Duration::from_secs(2),
+        "{ended_after:?} and not {ping_timeout:?}"
     );
-    let seen_off = alive.ends(Duration::from_secs(1)).await;
-    assert!(!seen_off, "who answers stays");
+    let ended = alive.ends(Duration::from_secs(1)).await;
+    assert!(!ended, "a client that answers stays connected");
 }
 
 #[tokio::test]
@@ -193,7 +202,7 @@ async fn behind_round_robin_the_second_poll_is_refused_by_another_server_every_t
 async fn the_server_that_owns_the_session_knows_it() {
     let mut bench = Bench::with_servers(CHAPTER, &[]).await;
     let url = bench.nginx("02-round-robin.conf").await;
-    // With two of the three servers down, every turn is the owner's.
+    // With two of the three servers down, the owner gets every request.
     let alone = bench
         .nginx_with("02-round-robin.conf", down_but_the_first)
         .await;
@@ -212,10 +221,11 @@ fn down_but_the_first(config: &str) -> String {
 async fn a_bare_proxy_pass_breaks_websocket() {
     let mut bench = Bench::with_servers(CHAPTER, &[]).await;
     let url = bench.nginx("02-round-robin.conf").await;
-    let (connected, _) = connect_once(&url, Transport::WebSocket).await;
-    connected.unwrap_err();
-    // The handshake may succeed; what counts is the open packet, and none comes.
-    if let Ok(mut socket) = WebSocket::open(&Client::new("you", &url), None).await {
+    let client = Client::new("you", &url);
+    let connected = Socket::connect(&client, Transport::WebSocket, None).await;
+    assert!(connected.is_err());
+    // The handshake may succeed, but no open packet comes.
+    if let Ok(mut socket) = WebSocket::open(&client, None).await {
         socket.receive().await.unwrap_err();
     }
 }
@@ -300,7 +310,7 @@ async fn wait_status(page: &Page, panel: &str, status: &str) {
         .await;
 }
 
-/// The client of a panel connects and says `hello world`, and a friend answers `hi`.
+/// The client of a panel connects and says `hello world`. A friend answers `hi`.
 async fn talk_on_the_page(page: &Page, panel: &str, friend: &mut Socket) {
     page.click(&format!("[data-panel={panel}] [data-act=connect]"))
         .await;
@@ -357,7 +367,7 @@ async fn a_browsers_network_panel_shows_the_three_settings() {
 }
 
 #[tokio::test]
-async fn the_page_says_who_is_refused_behind_round_robin_and_why() {
+async fn the_page_shows_which_clients_are_refused_behind_round_robin_and_why() {
     let Some(browser) = Browser::find() else {
         return;
     };
@@ -399,7 +409,7 @@ async fn the_page_is_readable_for_everyone_and_asks_no_other_host() {
             assert_eq!(
                 page.js("document.documentElement.scrollWidth").await,
                 width,
-                "nothing stands out at the side"
+                "the page is not wider than the window"
             );
         }
     }
@@ -408,7 +418,7 @@ async fn the_page_is_readable_for_everyone_and_asks_no_other_host() {
     assert_eq!(page.foreign(&[host]), [""; 0]);
 }
 
-/// Without npm the page has it from the CDN, and lets in nothing else.
+/// Without npm the page loads the client from the CDN, and allows no other file.
 #[tokio::test]
 async fn the_client_from_npm_is_the_one_that_the_cdn_must_have() {
     let Some(browser) = Browser::find() else {
@@ -458,7 +468,7 @@ async fn tab_to(page: &Page, selector: &str) {
             let outline = page
                 .js(&format!("getComputedStyle({focused}).outlineStyle"))
                 .await;
-            assert_eq!(outline, "solid", "the focus on {selector} is seen");
+            assert_eq!(outline, "solid", "the focus on {selector} is visible");
             return;
         }
     }

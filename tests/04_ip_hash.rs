@@ -3,13 +3,13 @@
 // All of this file is a test, its helpers too.
 #![allow(clippy::unwrap_used)]
 
-mod harness;
+use std::{collections::BTreeSet, net::Ipv4Addr, net::SocketAddr};
 
-use ch03_socket_polling::{connect_one_by_one, is_session_unknown, poll_twice};
-use ch04_ip_hash::{Crowd, gather, ip_hash, servers_of, spread};
+use ch03_socket_polling::experiments::{connect_one_by_one, is_session_unknown, poll_twice};
+use ch04_ip_hash::{Addresses, connect_from, ip_hash, per_server, servers_of};
 use harness::{
     bench::Bench,
-    binary::{Running, command, every_claim_holds},
+    binary::{Running, command, run},
     browser::Browser,
     node::OfficialClient,
     observatory::{Observatory, choose},
@@ -18,19 +18,33 @@ use harness::{
 };
 use insta::assert_snapshot;
 use lab::{Client, Socket, Transport, client::PATIENCE};
+use proptest::prelude::*;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 const CHAPTER: &str = env!("CARGO_BIN_EXE_ch04-ip-hash");
 
-#[test]
-fn every_claim_of_the_chapter_holds() {
-    every_claim_holds(CHAPTER);
-}
-
+/// This is also the test that every claim holds: the same `--check`, run once.
 #[test]
 fn what_a_learner_reads_is_the_same_in_every_run() {
     assert_snapshot!(transcript::of_check(CHAPTER));
+}
+
+#[test]
+fn each_experiment_can_be_run_alone() {
+    for (experiment, claims) in [
+        ("round-robin", 1),
+        ("ip-hash", 4),
+        ("one-subnet", 3),
+        ("server-dies", 2),
+        ("methods", 6),
+    ] {
+        let mut command = command(CHAPTER);
+        let alone = run(command.args([experiment, "--check", "--ports", "auto"]));
+        assert_eq!(alone.code, Some(0), "{experiment}: {alone:?}");
+        let held = format!("{claims} of {claims} claims held");
+        assert!(alone.stdout.contains(&held), "{experiment}: {alone:?}");
+    }
 }
 
 #[tokio::test]
@@ -56,11 +70,41 @@ async fn ip_hash_keeps_a_client_on_one_server() {
     }
 }
 
+#[test]
+fn the_arithmetic_gives_addresses_of_one_24_one_server() {
+    let servers: BTreeSet<_> = (0..=255)
+        .map(|last| ip_hash(Ipv4Addr::new(203, 0, 113, last), 3))
+        .collect();
+    assert_eq!(servers.len(), 1);
+}
+
+#[test]
+fn the_arithmetic_spreads_many_24s_evenly() {
+    let mut counts = [0; 3];
+    for third in 0..=255 {
+        counts[ip_hash(Ipv4Addr::new(10, 0, third, 1), 3)] += 1;
+    }
+    assert!(
+        counts.iter().all(|count| (85..=86).contains(count)),
+        "{counts:?}"
+    );
+}
+
+proptest! {
+    #[test]
+    fn the_last_octet_never_counts(address: [u8; 4], last: u8, servers in 1usize..20) {
+        let [a, b, c, _] = address;
+        let (one, other) = (Ipv4Addr::from(address), Ipv4Addr::new(a, b, c, last));
+        prop_assert_eq!(ip_hash(one, servers), ip_hash(other, servers));
+        prop_assert!(ip_hash(one, servers) < servers);
+    }
+}
+
 #[tokio::test]
 async fn a_24_is_one_client() {
     let mut bench = Bench::with_servers(CHAPTER, &[]).await;
     let url = bench.nginx("04-ip-hash.conf").await;
-    let servers = servers_of(&url, Crowd::OneSubnet, 254).await.unwrap();
+    let servers = servers_of(Addresses::OneSubnet, &url, 254).await.unwrap();
     assert!(servers.iter().all(|(_, server)| *server == servers[0].1));
 }
 
@@ -68,8 +112,8 @@ async fn a_24_is_one_client() {
 async fn many_24s_are_spread_as_the_arithmetic_says() {
     let mut bench = Bench::with_servers(CHAPTER, &[]).await;
     let url = bench.nginx("04-ip-hash.conf").await;
-    let addresses = bench.stage.server_addresses();
-    for (address, server) in servers_of(&url, Crowd::Spread, 254).await.unwrap() {
+    let addresses = bench.stage.servers.addresses();
+    for (address, server) in servers_of(Addresses::ManySubnets, &url, 254).await.unwrap() {
         assert_eq!(server, Some(addresses[ip_hash(address, 3)]), "{address}");
     }
 }
@@ -77,9 +121,8 @@ async fn many_24s_are_spread_as_the_arithmetic_says() {
 #[tokio::test]
 async fn behind_a_proxy_everybody_is_one_client_unless_nginx_is_told_the_real_address() {
     let mut bench = Bench::with_servers(CHAPTER, &[]).await;
-    let servers_used = |servers: Vec<(std::net::Ipv4Addr, Option<std::net::SocketAddr>)>| {
-        let used: std::collections::BTreeSet<_> =
-            servers.into_iter().map(|(_, server)| server).collect();
+    let servers_used = |servers: Vec<(Ipv4Addr, Option<SocketAddr>)>| {
+        let used: BTreeSet<_> = servers.into_iter().map(|(_, server)| server).collect();
         used.len()
     };
     let untold = |config: &str| {
@@ -90,13 +133,13 @@ async fn behind_a_proxy_everybody_is_one_client_unless_nginx_is_told_the_real_ad
     };
     let url = bench.nginx_with("04-ip-hash.conf", untold).await;
     assert_eq!(
-        servers_used(servers_of(&url, Crowd::Spread, 30).await.unwrap()),
+        servers_used(servers_of(Addresses::ManySubnets, &url, 30).await.unwrap()),
         1
     );
 
     let url = bench.nginx("04-ip-hash.conf").await;
     assert_eq!(
-        servers_used(servers_of(&url, Crowd::Spread, 30).await.unwrap()),
+        servers_used(servers_of(Addresses::ManySubnets, &url, 30).await.unwrap()),
         3
     );
 }
@@ -105,26 +148,27 @@ async fn behind_a_proxy_everybody_is_one_client_unless_nginx_is_told_the_real_ad
 async fn a_dead_server_takes_its_sessions_and_leaves_the_others() {
     let mut bench = Bench::with_servers(CHAPTER, &[]).await;
     let url = bench.nginx("04-ip-hash.conf").await;
-    let a = bench.stage.server_addresses().first().copied();
-    let (members, failed) = gather(&url, Crowd::Spread, 12, Transport::Upgrade, false).await;
+    let a = bench.stage.servers.addresses().first().copied();
+    let (clients, failed) =
+        connect_from(Addresses::ManySubnets, &url, 12, Transport::Upgrade, false).await;
     assert_eq!(failed, 0);
-    bench.stage.kill_server('A').await.unwrap();
-    for mut member in members {
-        if member.socket.owner == a {
-            assert!(member.socket.ends(PATIENCE).await);
-            let client = Client::at("you", &url, member.address);
-            let again = Socket::connect(&client, Transport::Upgrade, None)
+    bench.stage.servers.kill('A').await.unwrap();
+    for mut client in clients {
+        if client.socket.owner == a {
+            assert!(client.socket.ends(PATIENCE).await);
+            let again = Client::at("you", &url, client.address);
+            let again = Socket::connect(&again, Transport::Upgrade, None)
                 .await
                 .unwrap();
             assert_ne!(again.owner, a);
-            assert_ne!(again.id, member.socket.id, "a new session");
+            assert_ne!(again.id, client.socket.id, "a new session");
         } else {
-            member.socket.emit("message", &json!("still here")).unwrap();
+            client.socket.emit("message", &json!("still here")).unwrap();
         }
     }
 }
 
-/// How many servers a crowd of thirty uses.
+/// How many servers get clients of a group of thirty.
 #[derive(Clone, Copy, Debug)]
 enum Use {
     Nobody,
@@ -134,25 +178,23 @@ enum Use {
 }
 use Use::{All, Nobody, One, Several};
 
-/// A row of the chapter's table: one method, and what must come of each crowd.
+/// A row of the chapter's table: one method, and what must happen to each group of clients.
 async fn row(config: &str, transport: Transport, cookies: bool, expected: [Use; 3]) {
     let mut bench = Bench::with_servers(CHAPTER, &[]).await;
     let url = bench.nginx(config).await;
-    for (crowd, expected) in [Crowd::OneAddress, Crowd::OneSubnet, Crowd::Spread]
-        .into_iter()
-        .zip(expected)
-    {
-        let (members, failed) = gather(&url, crowd, 30, transport, cookies).await;
-        let used = spread(&members).len();
+    let groups = [Addresses::One, Addresses::OneSubnet, Addresses::ManySubnets];
+    for (group, expected) in groups.into_iter().zip(expected) {
+        let (connected, failed) = connect_from(group, &url, 30, transport, cookies).await;
+        let used = per_server(&connected).len();
         let fits = match expected {
-            Nobody => members.is_empty(),
+            Nobody => connected.is_empty(),
             One => failed == 0 && used == 1,
             Several => failed == 0 && used > 1,
             All => failed == 0 && used == 3,
         };
         assert!(
             fits,
-            "{config}, {crowd:?}: {failed} failed, {used} servers, not {expected:?}"
+            "{config}, {group:?}: {failed} failed, {used} servers, not {expected:?}"
         );
     }
 }
@@ -227,7 +269,7 @@ async fn the_official_client_connects_through_ip_hash_with_each_setting() {
 
 #[test]
 fn each_question_of_the_page_is_answered_by_what_happens() {
-    let observatory = Observatory::of(CHAPTER);
+    let observatory = Observatory::after(CHAPTER, &["round-robin"]);
     let [nobody, one_server, spread] = [0, 2, 3];
     let answers = observatory.answers(3);
     assert_eq!(answers[0], (nobody, "0 of 9 connected".to_owned()));
@@ -238,7 +280,7 @@ fn each_question_of_the_page_is_answered_by_what_happens() {
 
 #[test]
 fn nobody_but_the_page_can_act_on_the_stage() {
-    let observatory = Observatory::of(CHAPTER);
+    let observatory = Observatory::after(CHAPTER, &["round-robin"]);
     let host = observatory.host.clone();
     let kill = r#"{"do":"kill-server","letter":"A"}"#;
     for (host, origin) in [
@@ -258,7 +300,7 @@ fn nobody_but_the_page_can_act_on_the_stage() {
     for senseless in [
         json!({ "do": "kill-server", "letter": "Z" }),
         json!({ "do": "method", "name": "../../etc/passwd" }),
-        json!({ "do": "add-clients", "count": 61, "transport": "polling", "crowd": "spread" }),
+        json!({ "do": "add-clients", "count": 61, "transport": "polling", "addresses": "many-subnets" }),
         json!({ "do": "say", "from": "nobody", "text": "hi" }),
     ] {
         let (status, answer) = observatory.act(&senseless);
@@ -277,7 +319,7 @@ async fn in_the_observatory_ip_hash_connects_whom_round_robin_refused() {
     let Some(browser) = Browser::find() else {
         return;
     };
-    let observatory = Observatory::of(CHAPTER);
+    let observatory = Observatory::after(CHAPTER, &["round-robin"]);
     let page = observatory.open(&browser).await;
 
     choose(&page, "#method", "round robin").await;
@@ -310,7 +352,7 @@ async fn a_page_that_is_opened_later_shows_nobody_who_is_gone() {
     let Some(browser) = Browser::find() else {
         return;
     };
-    let observatory = Observatory::of(CHAPTER);
+    let observatory = Observatory::after(CHAPTER, &["round-robin"]);
     let page = observatory.open(&browser).await;
     choose(&page, "#transport", "polling").await;
     choose(&page, "#count", "6").await;
@@ -336,7 +378,7 @@ async fn a_server_that_is_started_by_hand_is_drawn_as_one_that_runs() {
     let Some(browser) = Browser::find() else {
         return;
     };
-    let observatory = Observatory::of(CHAPTER);
+    let observatory = Observatory::after(CHAPTER, &["round-robin"]);
     let page = observatory.open(&browser).await;
     page.click("button[data-kill=A]").await;
     let dead = "document.querySelector('[data-server=A][data-up=false]')";
@@ -366,13 +408,13 @@ async fn in_the_observatory_a_killed_server_is_drawn_and_its_clients_come_back()
     let Some(browser) = Browser::find() else {
         return;
     };
-    let observatory = Observatory::of(CHAPTER);
+    let observatory = Observatory::after(CHAPTER, &["round-robin"]);
     let page = observatory.open(&browser).await;
     let all_connected =
         "document.querySelectorAll('[data-client][data-status=connected]').length === 6";
     choose(&page, "#transport", "websocket").await;
     choose(&page, "#count", "6").await;
-    choose(&page, "#crowd", "spread").await;
+    choose(&page, "#addresses", "many-subnets").await;
     page.click("#add-clients").await;
     page.wait_js(all_connected).await;
 
@@ -394,7 +436,7 @@ async fn in_the_observatory_a_config_that_nginx_refuses_changes_nothing() {
     let Some(browser) = Browser::find() else {
         return;
     };
-    let observatory = Observatory::of(CHAPTER);
+    let observatory = Observatory::after(CHAPTER, &["round-robin"]);
     let page = observatory.open(&browser).await;
     choose(&page, "#method", "ip_hash with a backup").await;
     page.click("#apply-method").await;
@@ -418,7 +460,7 @@ async fn the_observatory_plays_the_lesson_again() {
     let Some(browser) = Browser::find() else {
         return;
     };
-    let observatory = Observatory::of(CHAPTER);
+    let observatory = Observatory::after(CHAPTER, &["round-robin", "ip-hash"]);
     let page = observatory.open(&browser).await;
     page.click("#lesson").await;
     page.wait_js("document.body.dataset.lesson === 'true'")
@@ -433,7 +475,7 @@ async fn the_observatory_plays_the_lesson_again() {
     };
     let why = "document.querySelector('#why').textContent";
     step_until(&format!(
-        "{why}.startsWith('The session of “you” lives in') && {why}.includes('(round robin)')"
+        "{why}.startsWith('The session of “you” is on') && {why}.includes('(round robin)')"
     ))
     .await;
     assert_eq!(
@@ -450,7 +492,7 @@ async fn the_observatory_plays_the_lesson_again() {
     page.click("#pause").await;
     page.wait_js(
         "document.querySelector('#log').textContent\
-         .includes('✓ both reach the same server, and both are answered')",
+         .includes('✓ both requests reach the same server, and both are answered')",
     )
     .await;
 
@@ -465,7 +507,7 @@ async fn the_observatory_can_be_paused_stepped_back_and_taken_away() {
     let Some(browser) = Browser::find() else {
         return;
     };
-    let observatory = Observatory::of(CHAPTER);
+    let observatory = Observatory::after(CHAPTER, &["round-robin"]);
     let page = observatory.open(&browser).await;
     choose(&page, "#transport", "websocket").await;
     choose(&page, "#count", "1").await;
@@ -521,7 +563,7 @@ async fn the_observatory_is_for_everyone() {
     let Some(browser) = Browser::find() else {
         return;
     };
-    let observatory = Observatory::of(CHAPTER);
+    let observatory = Observatory::after(CHAPTER, &["round-robin"]);
     let page = observatory.open(&browser).await;
     // By keyboard: to the first answer, and what came of it.
     page.js("document.querySelector('#question').scrollIntoView()")
@@ -551,7 +593,7 @@ async fn the_observatory_is_for_everyone() {
 
 const PICTURE: Picture = Picture {
     name: "04-observatory",
-    page: "observatory/page",
+    page: "lab/observatory/page",
     package: "ch04-ip-hash",
 };
 
@@ -564,7 +606,7 @@ fn the_picture_in_the_readme_shows_the_page_as_it_is() {
 #[ignore = "takes the picture in the README"]
 async fn picture() {
     let browser = Browser::find().expect("a browser");
-    let observatory = Observatory::of(CHAPTER);
+    let observatory = Observatory::after(CHAPTER, &["round-robin"]);
     let page = observatory.open(&browser).await;
     page.viewport(1440, 1000).await;
     page.click("#question [data-answer='0']").await;

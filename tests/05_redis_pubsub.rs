@@ -3,8 +3,9 @@
 // All of this file is a test, its helpers too.
 #![allow(clippy::unwrap_used)]
 
-mod harness;
+use std::thread;
 
+use axum::Router;
 use ch05_redis_pubsub::{
     channel::Channel,
     experiment::{alice_writes_to_bob, connect},
@@ -14,18 +15,24 @@ use ch05_redis_pubsub::{
 use futures_util::StreamExt;
 use harness::{
     bench::Bench,
-    binary::{command, every_claim_holds, is_refused},
+    binary::{command, every_claim_holds, is_refused, run},
     observatory::Observatory,
     transcript,
 };
 use insta::assert_snapshot;
 use redis::AsyncCommands;
-use serde_json::json;
+use serde_json::{Value, json};
+use socketioxide::{
+    SocketIo,
+    extract::{SocketRef, TryData},
+    handler::ConnectHandler,
+};
+use tokio::net::TcpListener;
 
 const CHAPTER: &str = env!("CARGO_BIN_EXE_ch05-redis-pubsub");
-const BROKERS: &str = env!("CARGO_BIN_EXE_brokers");
 const SUBSCRIBER: &str = env!("CARGO_BIN_EXE_subscriber");
 const PUBLISHER: &str = env!("CARGO_BIN_EXE_publisher");
+const USER: &str = env!("CARGO_BIN_EXE_user");
 
 /// Nobody listens on port 1.
 const NOBODY: &str = "redis://127.0.0.1:1";
@@ -99,7 +106,7 @@ async fn a_typed_channel_carries_what_it_is_typed_for_and_says_what_is_not() {
 #[tokio::test]
 async fn servers_that_know_only_their_own_users_lose_the_message() {
     let bench = Bench::with_servers(CHAPTER, &[("LINK", "none")]).await;
-    let [a, b] = ['A', 'B'].map(|letter| bench.stage.server_url(letter).unwrap());
+    let [a, b] = ['A', 'B'].map(|letter| bench.stage.servers.url(letter).unwrap());
     assert!(!alice_writes_to_bob(&a, &b).await.unwrap().arrived);
     assert!(alice_writes_to_bob(&a, &a).await.unwrap().arrived);
 }
@@ -107,7 +114,7 @@ async fn servers_that_know_only_their_own_users_lose_the_message() {
 #[tokio::test]
 async fn a_channel_inside_the_process_stops_at_the_process() {
     let bench = Bench::with_servers(CHAPTER, &[("LINK", "in-process")]).await;
-    let [a, b] = ['A', 'B'].map(|letter| bench.stage.server_url(letter).unwrap());
+    let [a, b] = ['A', 'B'].map(|letter| bench.stage.servers.url(letter).unwrap());
     let outcome = alice_writes_to_bob(&a, &b).await.unwrap();
     assert!(!outcome.arrived);
     assert_eq!(outcome.effort.heard_by, 1);
@@ -118,13 +125,14 @@ async fn servers_that_ask_each_other_deliver_it_with_up_to_one_request_to_each()
     let mut bench = Bench::with_servers(CHAPTER, &[("LINK", "none")]).await;
     let peers: Vec<_> = bench
         .stage
-        .server_addresses()
+        .servers
+        .addresses()
         .iter()
         .map(ToString::to_string)
         .collect();
     let link = [("LINK", "direct"), ("PEERS", &peers.join(","))];
-    bench.stage.restart_servers(&link).await.unwrap();
-    let [a, b, c] = ['A', 'B', 'C'].map(|letter| bench.stage.server_url(letter).unwrap());
+    bench.stage.servers.restart(&link).await.unwrap();
+    let [a, b, c] = ['A', 'B', 'C'].map(|letter| bench.stage.servers.url(letter).unwrap());
     for (bob, requests) in [(&b, 1), (&c, 2)] {
         let outcome = alice_writes_to_bob(&a, bob).await.unwrap();
         assert!(outcome.arrived);
@@ -132,7 +140,7 @@ async fn servers_that_ask_each_other_deliver_it_with_up_to_one_request_to_each()
     }
 
     // A server that is down has no users: the next one is asked.
-    bench.stage.kill_server('B').await.unwrap();
+    bench.stage.servers.kill('B').await.unwrap();
     let outcome = alice_writes_to_bob(&a, &c).await.unwrap();
     assert!(outcome.arrived);
     assert_eq!((outcome.effort.requests, outcome.effort.heard_by), (2, 1));
@@ -143,8 +151,8 @@ async fn redis_carries_the_message_to_every_server() {
     let mut bench = Bench::new(CHAPTER);
     let redis = bench.redis().await;
     let link = [("LINK", "redis"), ("REDIS_URL", redis.as_str())];
-    bench.stage.start_servers(3, &link).await.unwrap();
-    let [a, b, c] = ['A', 'B', 'C'].map(|letter| bench.stage.server_url(letter).unwrap());
+    bench.stage.servers.start(3, &link).await.unwrap();
+    let [a, b, c] = ['A', 'B', 'C'].map(|letter| bench.stage.servers.url(letter).unwrap());
     for bob in [&b, &c] {
         let outcome = alice_writes_to_bob(&a, bob).await.unwrap();
         assert!(outcome.arrived);
@@ -156,7 +164,7 @@ async fn redis_carries_the_message_to_every_server() {
 #[tokio::test]
 async fn a_user_is_who_the_handshake_says_and_not_who_the_message_says() {
     let bench = Bench::with_servers(CHAPTER, &[("LINK", "none")]).await;
-    let url = bench.stage.server_url('A').unwrap();
+    let url = bench.stage.servers.url('A').unwrap();
     let mallory = connect(&url, "mallory").await.unwrap();
     let mut bob = connect(&url, "bob").await.unwrap();
     let forged = json!({ "from": "alice", "to": "bob", "text": "trust me" });
@@ -184,15 +192,13 @@ fn a_redis_url_that_does_not_parse_is_named() {
 #[test]
 fn several_redis_servers_are_refused() {
     let list = "redis://127.0.0.1:1,redis://127.0.0.1:2";
-    for program in [CHAPTER, BROKERS] {
-        is_refused(
-            command(program)
-                .args(["--check", "--ports", "auto"])
-                .env("REDIS_URL", list),
-            1,
-            &["names several servers, and this chapter uses one Redis"],
-        );
-    }
+    is_refused(
+        command(CHAPTER)
+            .args(["--check", "--ports", "auto"])
+            .env("REDIS_URL", list),
+        1,
+        &["names several servers, and this chapter uses one Redis"],
+    );
     let mut server = command(CHAPTER);
     server.env("PORT", "0").env("LINK", "redis");
     for mut program in [server, command(SUBSCRIBER), command(PUBLISHER)] {
@@ -223,6 +229,75 @@ fn a_redis_that_does_not_answer_is_named() {
             &["no Redis answers at redis://127.0.0.1:1"],
         );
     }
+}
+
+/// A web server, for example: it answers, but not as Redis does.
+#[tokio::test]
+async fn a_program_that_is_not_redis_is_named() {
+    let bench = Bench::with_servers(CHAPTER, &[("LINK", "none")]).await;
+    let url = format!("redis://{}", bench.stage.servers.addresses()[0]);
+    let mut stage = command(CHAPTER);
+    stage.args(["--check", "--ports", "auto"]);
+    let mut server = command(CHAPTER);
+    server.env("PORT", "0").env("LINK", "redis");
+    for mut program in [stage, server, command(SUBSCRIBER), command(PUBLISHER)] {
+        program.env("REDIS_URL", &url);
+        is_refused(&mut program, 1, &[&url, "is not Redis"]);
+    }
+}
+
+#[test]
+fn a_user_who_cannot_connect_is_told_why() {
+    is_refused(
+        command(USER).args(["alice", "http://127.0.0.1:1"]),
+        1,
+        &["alice cannot connect to http://127.0.0.1:1: "],
+    );
+}
+
+/// As `hardened-chat` does it: the token is in the handshake's `auth`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_sends_a_token_and_a_refusal_is_one_sentence() {
+    async fn admit(TryData(auth): TryData<Value>) -> Result<(), &'static str> {
+        match auth {
+            Ok(auth) if auth["user"] == "alice" && auth["token"] == "right" => Ok(()),
+            _ => Err("not admitted"),
+        }
+    }
+    let (layer, io) = SocketIo::new_layer();
+    io.ns("/", (async |_: SocketRef| {}).with(admit));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(axum::serve(listener, Router::new().layer(layer)).into_future());
+
+    let admitted = run(command(USER).args(["alice", &url, "--token", "right"]));
+    assert_eq!(admitted.code, Some(0), "{admitted:?}");
+    assert!(admitted.stdout.contains("(connected"), "{admitted:?}");
+    let refusal = format!("alice cannot connect to {url}: not admitted");
+    for token in [&["--token", "wrong"][..], &[]] {
+        let mut user = command(USER);
+        is_refused(user.args(["alice", &url]).args(token), 1, &[&refusal]);
+    }
+}
+
+#[test]
+fn each_experiment_can_be_run_alone() {
+    thread::scope(|scope| {
+        for name in [
+            "too-early",
+            "article",
+            "no-link",
+            "in-process",
+            "direct",
+            "redis",
+        ] {
+            scope.spawn(move || {
+                let mut alone = command(CHAPTER);
+                let outcome = run(alone.args([name, "--check", "--ports", "auto"]));
+                assert_eq!(outcome.code, Some(0), "{name}: {outcome:?}");
+            });
+        }
+    });
 }
 
 #[test]

@@ -1,22 +1,21 @@
 //! Chapter 6: nginx, three servers, Redis, and an emitter outside.
+//!
+//! The tests in a browser are in `06_pages.rs`.
 
 // All of this file is a test, its helpers too.
 #![allow(clippy::unwrap_used)]
 
-mod harness;
+#[path = "06_pages.rs"]
+mod pages;
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{thread, time::Duration};
 
-use ch03_socket_polling::{is_session_unknown, poll_twice};
-use ch04_ip_hash::ip_hash;
+use ch03_socket_polling::experiments::{is_session_unknown, poll_twice};
 use ch06_full_stack::experiment::{User, address_for, write, write_until_heard};
 use harness::{
     bench::Bench,
-    binary::{Running, command, every_claim_holds, is_refused},
-    browser::{Browser, Page},
+    binary::{Running, command, every_claim_holds, is_refused, run},
     node::OfficialClient,
-    observatory::{Observatory, choose},
-    pictures::Picture,
     transcript,
 };
 use insta::assert_snapshot;
@@ -33,21 +32,42 @@ fn every_claim_of_the_chapter_holds() {
 }
 
 #[test]
+fn each_experiment_can_be_run_alone() {
+    let listed = run(command(CHAPTER).arg("list"));
+    let names = listed.stdout.lines().map(|line| line.split(' ').next());
+    let names: Vec<_> = names.map(Option::unwrap).collect();
+    assert_eq!(names.len(), 7, "{names:?}");
+    thread::scope(|scope| {
+        for name in names {
+            scope.spawn(move || {
+                let alone = run(command(CHAPTER).args([name, "--check", "--ports", "auto"]));
+                assert_eq!(alone.code, Some(0), "{name}: {alone:?}");
+            });
+        }
+    });
+}
+
+#[test]
 fn what_a_learner_reads_is_the_same_in_every_run() {
     assert_snapshot!(transcript::of_check(CHAPTER));
 }
 
-/// nginx with `ip_hash`, three servers with the adapter, Redis; nginx's URL.
+/// nginx with `ip_hash`, three servers with the adapter, and Redis. Returns nginx's URL too.
 async fn full_stack() -> (Bench, String) {
+    full_stack_with("resilient").await
+}
+
+/// The same with one of the two drivers.
+async fn full_stack_with(driver: &str) -> (Bench, String) {
     let mut bench = Bench::new(CHAPTER);
     let redis = bench.redis().await;
-    let environment = [("REDIS_URL", redis.as_str())];
-    bench.stage.start_servers(3, &environment).await.unwrap();
+    let environment = [("REDIS_URL", redis.as_str()), ("DRIVER", driver)];
+    bench.stage.servers.start(3, &environment).await.unwrap();
     let url = bench.nginx("06-full-stack.conf").await;
     (bench, url)
 }
 
-/// The same without the adapter, and without Redis.
+/// The same without the adapter and without Redis.
 async fn without_the_adapter() -> (Bench, String) {
     let mut bench = Bench::with_servers(CHAPTER, &[("ADAPTER", "off")]).await;
     let url = bench.nginx("06-full-stack.conf").await;
@@ -58,7 +78,7 @@ async fn user(url: &str, name: &str, server: usize, transport: Transport) -> Use
     User::connect(url, name, server, transport).await.unwrap()
 }
 
-/// `PUBSUB CHANNELS` after each server's start: a name in it that is new is that server's.
+/// `PUBSUB CHANNELS` after the start of each server. A new name belongs to the new server.
 #[tokio::test]
 async fn each_server_listens_on_one_channel_of_all_and_two_of_its_own() {
     let mut bench = Bench::new(CHAPTER);
@@ -70,7 +90,7 @@ async fn each_server_listens_on_one_channel_of_all_and_two_of_its_own() {
     let mut listened_on = String::new();
     for (count, letter) in (1..).zip(['A', 'B', 'C']) {
         let stage = &mut bench.stage;
-        stage.start_servers(count, &environment).await.unwrap();
+        stage.servers.start(count, &environment).await.unwrap();
         let channels: Vec<String> = redis::cmd("PUBSUB")
             .arg("CHANNELS")
             .query_async(&mut connection)
@@ -103,10 +123,10 @@ async fn without_the_adapter_a_message_to_another_server_is_lost() {
     let mut bob = user(&url, "bob", 1, Transport::Upgrade).await;
     let mut ann = user(&url, "ann", 0, Transport::Upgrade).await;
     assert_ne!(alice.socket.owner, bob.socket.owner);
-    assert!(!write(&alice, &mut bob, "hi").await.unwrap().0);
+    assert!(!write(&alice, &mut bob, "hi").await.unwrap());
     assert!(
-        write(&alice, &mut ann, "hi").await.unwrap().0,
-        "her own server"
+        write(&alice, &mut ann, "hi").await.unwrap(),
+        "on her own server"
     );
 }
 
@@ -117,10 +137,7 @@ async fn the_adapter_carries_it_over_each_transport() {
         let alice = user(&url, "alice", 0, transport).await;
         let mut bob = user(&url, "bob", 1, transport).await;
         assert_ne!(alice.socket.owner, bob.socket.owner);
-        assert!(
-            write(&alice, &mut bob, "hi").await.unwrap().0,
-            "{transport}"
-        );
+        assert!(write(&alice, &mut bob, "hi").await.unwrap(), "{transport}");
     }
 }
 
@@ -165,7 +182,7 @@ async fn the_emitter_reaches_a_user_from_outside() {
     let mut bench = Bench::new(CHAPTER);
     let redis = bench.redis().await;
     let environment = [("REDIS_URL", redis.as_str())];
-    bench.stage.start_servers(3, &environment).await.unwrap();
+    bench.stage.servers.start(3, &environment).await.unwrap();
     let url = bench.nginx("06-full-stack.conf").await;
     let mut bob = user(&url, "bob", 1, Transport::Upgrade).await;
     let emit = bench
@@ -191,6 +208,26 @@ async fn the_adapter_shares_messages_and_not_sessions() {
     assert!(is_session_unknown(&twice.refusal.unwrap()));
 }
 
+/// It does not reconnect. Redis is back, and every emit fails, even one to the same server.
+#[tokio::test]
+async fn with_the_stock_driver_no_message_arrives_after_a_restart_of_redis() {
+    let (mut bench, url) = full_stack_with("stock").await;
+    let alice = user(&url, "alice", 0, Transport::Upgrade).await;
+    let mut ann = user(&url, "ann", 0, Transport::Upgrade).await;
+    let mut bob = user(&url, "bob", 1, Transport::Upgrade).await;
+    assert!(write(&alice, &mut ann, "hi").await.unwrap());
+    assert!(write(&alice, &mut bob, "hi").await.unwrap());
+
+    bench.kill_redis().await;
+    bench.restart_redis().await;
+    for _ in 0..2 {
+        assert!(!write(&alice, &mut ann, "still there?").await.unwrap());
+        assert!(!write(&alice, &mut bob, "and you?").await.unwrap());
+        let is_acknowledged = alice.say("ann", "still there?").await.unwrap();
+        assert!(!is_acknowledged, "the server says that it failed");
+    }
+}
+
 #[tokio::test]
 async fn while_redis_is_away_a_server_delivers_to_its_own_and_afterwards_to_all() {
     let (mut bench, url) = full_stack().await;
@@ -199,20 +236,20 @@ async fn while_redis_is_away_a_server_delivers_to_its_own_and_afterwards_to_all(
     let mut bob = user(&url, "bob", 1, Transport::Upgrade).await;
 
     bench.kill_redis().await;
-    assert!(bench.stage.await_line('A', "Redis is gone").await);
-    assert!(write(&alice, &mut ann, "still there?").await.unwrap().0);
-    assert!(!write(&alice, &mut bob, "and you?").await.unwrap().0);
+    assert!(bench.stage.servers.await_line('A', "Redis is gone").await);
+    assert!(write(&alice, &mut ann, "still there?").await.unwrap());
+    assert!(!write(&alice, &mut bob, "and you?").await.unwrap());
 
     bench.restart_redis().await;
     let heard = write_until_heard(&alice, &mut bob, Duration::from_secs(5)).await;
     assert!(heard.unwrap().is_some(), "messages cross again");
     assert!(
-        write(&bob, &mut ann, "back").await.unwrap().0,
+        write(&bob, &mut ann, "back").await.unwrap(),
         "and the other way"
     );
 }
 
-/// Closing sockets tells Redis, and one that is gone does not answer.
+/// A server that closes its sockets tells Redis, and this Redis does not answer.
 #[tokio::test]
 async fn a_server_ends_when_asked_although_redis_is_gone() {
     let mut bench = Bench::new(CHAPTER);
@@ -262,270 +299,28 @@ async fn the_official_client_writes_to_another_server_with_each_setting() {
     }
 }
 
-/// A user's page, connected.
-async fn chat(browser: &Browser, url: &str, user: &str) -> Page {
-    let page = browser.page().await;
-    page.goto(&format!("{url}/?user={user}")).await;
-    page.wait_js(CONNECTED).await;
-    page
-}
-
-const CONNECTED: &str = "document.querySelector('[data-status=connected]') \
-    && document.querySelector('#server').textContent.includes('PID')";
-
-const ACKNOWLEDGED: &str =
-    "document.querySelector('#sent li:first-child [data-outcome=acknowledged]')";
-
-/// Fills in the form, and sends it.
-async fn send(page: &Page, to: &str, text: &str) {
-    for (field, words) in [("#to", to), ("#text", text)] {
-        page.click(field).await;
-        page.js(&format!("document.querySelector('{field}').select()"))
-            .await;
-        page.type_text(words).await;
-    }
-    page.click("#send").await;
-    page.wait_js(ACKNOWLEDGED).await;
-}
-
-/// What stands in the list of what was heard, line by line, the newest first.
-async fn heard(page: &Page) -> serde_json::Value {
-    page.js(
-        "[...document.querySelectorAll('#heard li')].map((item) => item.innerText.split('\\n'))",
-    )
-    .await
-}
-
-/// So that what the tests of the pages do not see is not there.
-#[tokio::test]
-async fn a_page_with_every_fault_is_found_out() {
-    let Some(browser) = Browser::find() else {
-        return;
-    };
-    let page = browser.page().await;
-    page.goto(
-        "data:text/html,<img src=http://example.com/x.png><script>console.error(1); throw 2</script>",
-    )
-    .await;
-    assert_eq!(page.foreign(&["127.0.0.1"]), ["http://example.com/x.png"]);
-    page.wait_events("what is logged, what is thrown, what did not load", |_| {
-        page.complaints().len() == 3
-    })
-    .await;
-    let found = page.axe().await;
-    assert!(
-        found.iter().any(|fault| fault.contains("image-alt")),
-        "{found:?}"
-    );
-}
-
-#[tokio::test]
-async fn in_a_browser_a_message_crosses_servers_with_the_adapter_and_not_without() {
-    let Some(browser) = Browser::find() else {
-        return;
-    };
-    for (adapter, (bench, _)) in [
-        (false, without_the_adapter().await),
-        (true, full_stack().await),
-    ] {
-        let [a, b] = ['A', 'B'].map(|letter| bench.stage.server_url(letter).unwrap());
-        let alice = chat(&browser, &a, "alice").await;
-        let bob = chat(&browser, &b, "bob").await;
-        let ann = chat(&browser, &b, "ann").await;
-        // Acknowledged in either case: that does not mean delivered.
-        send(&alice, "bob", "hi").await;
-        if adapter {
-            bob.wait_js("document.querySelectorAll('#heard li').length === 1")
-                .await;
-        }
-        // Ann is on Bob's server. What he hears of her is the next thing, or the first.
-        send(&ann, "bob", "hello").await;
-        bob.wait_js("document.querySelector('#heard').innerText.includes('hello')")
-            .await;
-        let expected = if adapter {
-            json!([["ann", "hello"], ["alice", "hi"]])
-        } else {
-            json!([["ann", "hello"]])
-        };
-        assert_eq!(heard(&bob).await, expected, "adapter: {adapter}");
-        for page in [alice, bob, ann] {
-            assert_eq!(page.complaints(), [""; 0]);
-        }
-    }
-}
-
-#[tokio::test]
-async fn through_nginx_the_page_names_the_server_that_holds_its_connection() {
-    let Some(browser) = Browser::find() else {
-        return;
-    };
-    let (bench, url) = full_stack().await;
-    let page = chat(&browser, &url, "alice").await;
-    let named = page
-        .js("document.querySelector('#server').textContent")
-        .await;
-    let owner = ip_hash(Ipv4Addr::LOCALHOST, 3);
-    let address = bench.stage.server_addresses()[owner];
-    let letter = bench.stage.letter_of(Some(address)).unwrap();
-    let pid = bench.stage.server_pid(letter).unwrap();
-    let expected = format!("■ {letter} PID {pid} on port {}", address.port());
-    assert_eq!(named, expected);
-}
-
-/// Where a proxy gives a page a path of its own, the page asks for everything below it.
-#[tokio::test]
-async fn the_page_works_below_a_prefix_too() {
-    let Some(browser) = Browser::find() else {
-        return;
-    };
-    let mut bench = Bench::with_servers(CHAPTER, &[("ADAPTER", "off")]).await;
-    let url = bench
-        .nginx_with("06-full-stack.conf", |config| {
-            config
-                .replace("location / {", "location /chat/ {")
-                .replace("proxy_pass http://nodes;", "proxy_pass http://nodes/;")
-        })
-        .await;
-    let page = chat(&browser, &format!("{url}/chat"), "alice").await;
-    assert_eq!(page.complaints(), [""; 0]);
-}
-
-#[tokio::test]
-async fn side_by_side_alice_and_bob_are_on_two_servers() {
-    let Some(browser) = Browser::find() else {
-        return;
-    };
-    let (bench, _) = full_stack().await;
-    let [a, b] = ['A', 'B'].map(|letter| bench.stage.server_url(letter).unwrap());
-    let page = browser.page().await;
-    page.goto(&format!("{a}/pair?bob={b}")).await;
-    for frame in [&a, &b] {
-        page.wait_js_in(frame, CONNECTED).await;
-    }
-    page.js_in(&a, "document.querySelector('#text').value = 'hi'")
-        .await;
-    page.js_in(&a, "document.querySelector('#say').requestSubmit()")
-        .await;
-    page.wait_js_in(
-        &b,
-        "document.querySelector('#heard').innerText.includes('hi')",
-    )
-    .await;
-    assert_eq!(page.axe().await, [""; 0]);
-    assert_eq!(page.complaints(), [""; 0]);
-    let hosts = [&a, &b].map(|url| url.trim_start_matches("http://"));
-    assert_eq!(page.foreign(&hosts), [""; 0]);
-
-    // Only pages of this machine are shown there.
-    for elsewhere in ["http://example.com", "javascript:alert(1)", "//example.com"] {
-        let page = browser.page().await;
-        page.goto(&format!("{a}/pair?bob={elsewhere}")).await;
-        page.wait_js("document.body.innerText.includes('Not an address of this machine')")
-            .await;
-        assert_eq!(
-            page.js("document.querySelectorAll('[src^=http]').length")
-                .await,
-            0
-        );
-        assert_eq!(page.foreign(&hosts), [""; 0]);
-    }
-}
-
-#[tokio::test]
-async fn the_chat_can_be_used_with_the_keyboard_alone() {
-    let Some(browser) = Browser::find() else {
-        return;
-    };
-    let (bench, url) = without_the_adapter().await;
-    let page = browser.page().await;
-    page.goto(&url).await;
-    page.wait_js("document.activeElement.id === 'name'").await;
-    page.type_text("alice").await;
-    page.key("Enter").await;
-    page.wait_js(CONNECTED).await;
-    for control in ["to", "text", "send", "shout"] {
-        page.key("Tab").await;
-        assert_eq!(page.js("document.activeElement.id").await, control);
-        assert_eq!(
-            page.js("getComputedStyle(document.activeElement).outlineStyle")
-                .await,
-            "solid",
-            "the focus on {control} is seen"
-        );
-        if control == "text" {
-            page.type_text("hi").await;
-        }
-    }
-    page.key(" ").await;
-    page.wait_js(ACKNOWLEDGED).await;
-    assert_eq!(page.js("document.activeElement.id").await, "text");
-    page.type_text("again").await;
-    page.key("Enter").await;
-    page.wait_js("document.querySelectorAll('#sent [data-outcome=acknowledged]').length === 2")
-        .await;
-    drop(bench);
-}
-
-#[tokio::test]
-async fn the_chat_page_is_readable_for_everyone() {
-    let Some(browser) = Browser::find() else {
-        return;
-    };
-    let (_bench, url) = without_the_adapter().await;
-    let host = url.trim_start_matches("http://");
-    let page = chat(&browser, &url, "alice").await;
-    let friend = chat(&browser, &url, "bob").await;
-    send(&page, "bob", "hi").await;
-    send(
-        &friend,
-        "alice",
-        "a long word: 0123456789012345678901234567890123456789012345678901234567890",
-    )
-    .await;
-    page.wait_js("document.querySelector('#heard li')").await;
-    for scheme in ["light", "dark"] {
-        page.media(scheme, true).await;
-        for width in [360, 1440] {
-            page.viewport(width, 900).await;
-            assert_eq!(page.axe().await, [""; 0], "{scheme}, {width} wide");
-            assert_eq!(
-                page.js("document.documentElement.scrollWidth").await,
-                width,
-                "nothing stands out at the side"
-            );
-        }
-    }
-    assert_eq!(page.complaints(), [""; 0]);
-    assert_eq!(page.foreign(&[host]), [""; 0]);
-}
-
-#[tokio::test]
-async fn the_page_says_that_its_server_is_gone_and_comes_back_with_it() {
-    let Some(browser) = Browser::find() else {
-        return;
-    };
-    let mut bench = Bench::with_servers(CHAPTER, &[("ADAPTER", "off")]).await;
-    let url = bench.stage.server_url('A').unwrap();
-    let page = chat(&browser, &url, "alice").await;
-    bench.stage.kill_server('A').await.unwrap();
-    page.wait_js("document.querySelector('#connection[data-status=lost]')")
-        .await;
-    assert_eq!(
-        page.js("document.querySelector('#server').textContent")
-            .await,
-        "none"
-    );
-    bench.stage.start_server('A').await.unwrap();
-    page.wait_js(CONNECTED).await;
-}
-
 #[test]
-fn an_adapter_that_makes_no_sense_is_named() {
-    is_refused(
-        command(CHAPTER).env("PORT", "0").env("ADAPTER", "usb"),
-        1,
-        &["ADAPTER=usb"],
-    );
+fn a_setting_with_an_unknown_value_is_named() {
+    for (name, value, known) in [
+        ("ADAPTER", "usb", "is neither redis nor off"),
+        ("DRIVER", "fast", "is neither resilient nor stock"),
+    ] {
+        let named = format!("{name}={value} {known}");
+        let mut server = command(CHAPTER);
+        is_refused(server.env("PORT", "0").env(name, value), 1, &[&named]);
+    }
+}
+
+/// Anybody may use any name here, so only this machine may connect.
+#[test]
+fn an_address_of_other_machines_is_refused_and_the_hardened_chat_is_named() {
+    for address in ["0.0.0.0", "::", "192.0.2.1"] {
+        is_refused(
+            command(CHAPTER).env("PORT", "0").env("LISTEN", address),
+            1,
+            &[&format!("LISTEN={address}"), "cargo run -p hardened-chat"],
+        );
+    }
 }
 
 #[test]
@@ -545,98 +340,4 @@ fn a_redis_that_does_not_answer_is_named() {
 #[test]
 fn emit_says_what_it_takes() {
     is_refused(&mut command(EMIT), 2, &["<USER>", "<TEXT>"]);
-}
-
-#[test]
-fn each_question_of_the_page_is_answered_by_what_happens() {
-    let observatory = Observatory::of(CHAPTER);
-    let [arrives, lost, nobody] = [0, 1, 0];
-    assert_eq!(
-        observatory.answers(3),
-        [
-            (
-                lost,
-                "what alice on A wrote did not reach bob on B".to_owned()
-            ),
-            (arrives, "what alice on A wrote reached bob on B".to_owned()),
-            (nobody, "0 of 9 connected".to_owned()),
-        ]
-    );
-}
-
-#[tokio::test]
-async fn in_the_observatory_redis_dies_and_messages_cross_again_when_it_is_back() {
-    let Some(browser) = Browser::find() else {
-        return;
-    };
-    let observatory = Observatory::of(CHAPTER);
-    let page = observatory.open(&browser).await;
-    choose(&page, "#transport", "websocket").await;
-    choose(&page, "#count", "3").await;
-    choose(&page, "#crowd", "spread").await;
-    page.click("#add-clients").await;
-    page.wait_js("document.querySelectorAll('[data-client][data-status=connected]').length === 3")
-        .await;
-    choose(&page, "#say-from", "alice").await;
-    choose(&page, "#say-to", "bob").await;
-
-    page.click("#redis-stop").await;
-    page.wait_js("!document.querySelector('#redis-start').disabled")
-        .await;
-    page.click("#say").await;
-    page.wait_js("document.querySelector('#ledger [data-figure=lost]').textContent === '1'")
-        .await;
-
-    page.click("#redis-start").await;
-    // Each server comes back by itself.
-    for server in ["A", "B"] {
-        page.wait_js(&format!(
-            "document.querySelector('#log').textContent.includes('{server} writes: Redis is back')"
-        ))
-        .await;
-    }
-    page.click("#say").await;
-    page.wait_js("document.querySelector('#ledger [data-figure=delivered]').textContent === '1'")
-        .await;
-    assert_eq!(page.complaints(), [""; 0]);
-}
-
-const PICTURE: Picture = Picture {
-    name: "06-chat",
-    page: "chapters/06-full-stack/page",
-    package: "ch06-full-stack",
-};
-
-#[test]
-fn the_picture_in_the_readme_shows_the_page_as_it_is() {
-    PICTURE.is_current();
-}
-
-#[tokio::test]
-#[ignore = "takes the picture in the README"]
-async fn picture() {
-    let browser = Browser::find().expect("a browser");
-    let (bench, _) = full_stack().await;
-    let [a, b] = ['A', 'B'].map(|letter| bench.stage.server_url(letter).unwrap());
-    let page = browser.page().await;
-    page.viewport(1440, 800).await;
-    page.goto(&format!("{a}/pair?bob={b}")).await;
-    for frame in [&a, &b] {
-        page.wait_js_in(frame, CONNECTED).await;
-    }
-    for (from, to, text) in [(&a, &b, "hi"), (&b, &a, "hello")] {
-        page.js_in(
-            from,
-            &format!("document.querySelector('#text').value = '{text}'"),
-        )
-        .await;
-        page.js_in(from, "document.querySelector('#say').requestSubmit()")
-            .await;
-        page.wait_js_in(
-            to,
-            &format!("document.querySelector('#heard').innerText.includes('{text}')"),
-        )
-        .await;
-    }
-    PICTURE.take(&page).await;
 }

@@ -13,7 +13,7 @@ use libfuzzer_sys::fuzz_target;
 
 // The file itself, so that the crate need not show its decoder to anyone.
 #[allow(dead_code)]
-#[path = "../../embedded/pubsub/src/request.rs"]
+#[path = "../../lab/embedded-pubsub/src/request.rs"]
 mod request;
 
 use request::{Decoder, ProtocolError, Request};

@@ -1,4 +1,4 @@
-// The network view: each request a row, its bar on an axis that moves with time.
+// The network view: each request is a row with a bar on a time axis.
 
 import { element, server } from "./elements.js";
 import { inShort, packets } from "./packets.js";
@@ -6,7 +6,7 @@ import { inShort, packets } from "./packets.js";
 const find = (id) => document.getElementById(id);
 const seconds = (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
 
-/** The view; `draw` brings it up to date. */
+/** The view. `draw` updates it. */
 export function network() {
   const list = find("requests");
   const rows = new Map();
@@ -15,11 +15,11 @@ export function network() {
   find("pause").addEventListener("click", () => {
     paused = paused === null ? performance.now() : null;
     find("pause").setAttribute("aria-pressed", String(paused !== null));
-    find("pause").textContent = paused === null ? "Pause" : "Go on";
+    find("pause").textContent = paused === null ? "Pause" : "Resume";
   });
   find("span").addEventListener("change", move);
 
-  // The positions of all bars follow from three numbers: page.css does the arithmetic.
+  // page.css computes the positions of all bars from three numbers.
   function move() {
     const span = Number(find("span").value);
     const style = find("network").style;
@@ -105,7 +105,7 @@ function rowOf(request) {
   let drawn = "";
   let ticks = 0;
   function draw() {
-    // Most rows have not changed since the last time.
+    // Most rows have not changed.
     const now = [request.state, request.status, request.frames.at(-1)?.at].join();
     if (now === drawn) return;
     drawn = now;
@@ -130,7 +130,7 @@ function rowOf(request) {
   return { element: row, draw, time };
 }
 
-/** What a request is for. */
+/** The purpose of a request. */
 export function nameOf({ kind, method, session }) {
   if (kind === "websocket") return session ? "WebSocket, upgrade" : "WebSocket";
   if (method === "POST") return "POST";

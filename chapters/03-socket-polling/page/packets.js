@@ -1,4 +1,4 @@
-// Packets in words. Engine.IO: https://socket.io/docs/v4/engine-io-protocol/,
+// Explains packets. Engine.IO: https://socket.io/docs/v4/engine-io-protocol/,
 // and inside its `4`, Socket.IO: https://socket.io/docs/v4/socket-io-protocol/.
 
 const SEPARATOR = "\x1e";
@@ -8,7 +8,7 @@ export function packets(text) {
   return text ? text.split(SEPARATOR).map(packet) : [];
 }
 
-/** `40 connect · 2 ping`: what a body or frame says, in few words. */
+/** A short description of a body or frame: `40 connect · 2 ping`. */
 export function inShort(text) {
   return packets(text)
     .map(({ code, name, brief }) => [code, name, brief].filter(Boolean).join(" "))
@@ -33,14 +33,14 @@ function engine(text) {
         : { code: "2", name: "ping", more: "are you there?" };
     case "3":
       return rest === "probe"
-        ? { code: "3probe", name: "pong", more: "it does" }
-        : { code: "3", name: "pong", more: "I am" };
+        ? { code: "3probe", name: "pong", more: "yes, it works" }
+        : { code: "3", name: "pong", more: "yes" };
     case "4":
       return socket(rest);
     case "5":
-      return { code: "5", name: "upgrade", more: "from now on over the WebSocket" };
+      return { code: "5", name: "upgrade", more: "the session moves to the WebSocket" };
     case "6":
-      return { code: "6", name: "noop", more: "nothing; it ends a poll that is held" };
+      return { code: "6", name: "noop", more: "empty; it ends the held poll" };
     default:
       return null;
   }
@@ -75,7 +75,7 @@ function opened(text) {
   if (!sid) return "";
   return (
     `session ${sid}; upgrades offered: ${upgrades.join(", ") || "none"}; ` +
-    `a ping each ${pingInterval / 1000} s, given up after ${pingTimeout / 1000} s`
+    `a ping every ${pingInterval / 1000} s; without an answer, the session ends after ${pingTimeout / 1000} s`
   );
 }
 

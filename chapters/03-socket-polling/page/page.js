@@ -10,19 +10,19 @@ const PANELS = [
     name: "polling",
     title: "Long polling",
     options: { transports: ["polling"] },
-    says: "Requests alone. One is always held, so that the server can speak.",
+    says: "Only requests. The server holds one of them until it has a message.",
   },
   {
     name: "websocket",
     title: "WebSocket",
     options: { transports: ["websocket"] },
-    says: "One request, answered 101. Then frames, both ways.",
+    says: "One request, answered 101. Then frames in both directions.",
   },
   {
     name: "default",
     title: "The default",
     options: {},
-    says: "Begins with polling, tries a WebSocket beside it, and moves over.",
+    says: "Begins with polling, tests a WebSocket, then moves the session to it.",
   },
 ];
 
@@ -37,7 +37,7 @@ if (window.io) {
   find("panels").append(...PANELS.map(panel));
 } else {
   find("panels").append(
-    element("p", { class: "missing", role: "alert" }, "The client's script could not be loaded: reload once there is a network."),
+    element("p", { class: "missing", role: "alert" }, "The client's script could not be loaded. Reload the page when there is a network."),
   );
 }
 for (const { name, title } of PANELS) {
@@ -54,7 +54,7 @@ const views = [
   log(find("log"), Object.fromEntries(PANELS.map(({ name, title }) => [name, title]))),
 ];
 
-// What changes is drawn once a frame, however much of it there is.
+// The page draws once per frame, even if there are many changes.
 let due = false;
 function draw() {
   if (due) return;
@@ -63,7 +63,7 @@ function draw() {
     due = false;
     for (const view of views) view.draw();
     const first = recorder.requests.find(({ status, kind }) => status && kind === "xhr");
-    if (first) find("way").textContent = first.upstream ? ", through nginx" : ", a server without nginx";
+    if (first) find("way").textContent = first.upstream ? ", through nginx" : ", without nginx";
   });
 }
 
@@ -72,7 +72,7 @@ recorder.addEventListener("change", draw);
 find("only").addEventListener("change", draw);
 find("log").addEventListener("toggle", draw);
 find("clear").addEventListener("click", () => {
-  // What is still open stays: it will change again.
+  // Open requests stay, because they will change again.
   recorder.requests = recorder.requests.filter(({ state }) => state === "pending");
   draw();
 });

@@ -1,4 +1,4 @@
-// A panel: one client of Socket.IO, with its buttons and what it hears.
+// A panel: one Socket.IO client, with its buttons and the messages that it receives.
 
 import { element, server } from "./elements.js";
 import { packets } from "./packets.js";
@@ -11,8 +11,8 @@ export function panel({ name, title, options, says }) {
   let socket = null;
   let tries = 0;
 
-  // The request that a client sends first has no session ID yet: this says whose it is.
-  // A client that tries again says so just before.
+  // A client's first request has no session ID yet, so this says which panel it belongs to.
+  // A client that tries again calls it just before.
   const mine = () => {
     window.recorder.panel = name;
     tries += 1;
@@ -28,7 +28,7 @@ export function panel({ name, title, options, says }) {
     });
     socket.on("connect_error", trouble);
     socket.on("disconnect", (reason) => {
-      // Said, too, when an attempt ends before the client was connected.
+      // This event also comes when an attempt ends before the client was connected.
       if (view.status.dataset.status !== "connected") trouble(reason);
       else if (socket) show("connecting", `the connection was lost: ${reason}`);
     });
@@ -51,10 +51,10 @@ export function panel({ name, title, options, says }) {
       const why = packets(failed.received)[0]?.name ?? "";
       show("refused", `refused: ${failed.status} ${why}`, explain(opened, failed));
     } else {
-      show("refused", `refused: ${reason.message ?? reason}`, ["No server answered as it should."]);
+      show("refused", `refused: ${reason.message ?? reason}`, ["No server answered correctly."]);
     }
     const count = tries === 1 ? "1 attempt" : `${Math.max(tries, 1)} attempts`;
-    view.tries.textContent = `${count} so far; the client tries again by itself`;
+    view.tries.textContent = `${count} so far; the client keeps trying`;
   }
 
   // The request that opened the last session, and the first after it that was refused.
@@ -71,19 +71,19 @@ export function panel({ name, title, options, says }) {
     if (!failed.received.includes("Session ID unknown")) {
       return failed.upstream ? ["nginx asked ", server(failed.upstream), "."] : [];
     }
-    const why = "A session lives in the memory of the server that opened it. ";
+    const why = "A session is only in the memory of the server that opened it. ";
     if (!failed.upstream || !opened?.upstream) {
-      return [why, "The server that was asked does not know this one."];
+      return [why, "The server that got this request does not know it."];
     }
     if (opened.upstream === failed.upstream) {
-      return [why, server(failed.upstream), " opened this one and has given it up."];
+      return [why, server(failed.upstream), " opened this session and has ended it."];
     }
     return [
       why,
       server(opened.upstream),
-      " opened this one; nginx sent a later request to ",
+      " opened this session. nginx sent a later request to ",
       server(failed.upstream),
-      ", which has never heard of it.",
+      ", which does not know it.",
     ];
   }
 
@@ -124,18 +124,18 @@ function build(name, title, options, says) {
     disconnect: element("button", { type: "button", "data-act": "disconnect" }, "Disconnect"),
     text: element("input", {
       "data-act": "say",
-      "aria-label": `Message from the client: ${title}`,
+      "aria-label": `Message from: ${title}`,
       placeholder: "a message to the others",
       autocomplete: "off",
       maxlength: "200",
     }),
-    say: element("button", {}, "Say"),
-    heard: element("ol", { "data-heard": "", "aria-label": `Heard by: ${title}`, tabindex: "0" }),
+    say: element("button", {}, "Send"),
+    heard: element("ol", { "data-heard": "", "aria-label": `Messages received by: ${title}`, tabindex: "0" }),
   };
   view.form = element("form", {}, view.text, view.say);
   const transports = options.transports
     ? `transports: ${JSON.stringify(options.transports)}`
-    : "(no transports given)";
+    : "(transports not set)";
   view.panel = element(
     "article",
     { "data-panel": name, "aria-label": title },

@@ -1,19 +1,19 @@
-// Records what goes over the wire: each XMLHttpRequest and each WebSocket, as it happens.
+// Records each XMLHttpRequest and each WebSocket.
 //
-// A classic script, and before the client's: the client keeps the two classes that it finds
-// when it is loaded. What it finds are these two, which do all that the browser's do.
+// This is a classic script that runs before the client's script. The client keeps the two classes
+// that it finds when it is loaded. It finds these two, which do everything that the browser's do.
 (() => {
   const KEPT = 200;
   const recorder = new EventTarget();
   recorder.requests = [];
-  // Whose request the next one is. A request with a session ID belongs to the session.
+  // The panel of the next request. A request with a session ID belongs to that session's panel.
   recorder.panel = null;
   window.recorder = recorder;
 
   const panelOfSession = new Map();
   let count = 0;
 
-  // Session IDs are secrets: whoever has one can speak in a client's name.
+  // Session IDs are secrets: with an ID, anybody can send messages as that client.
   const cut = (text) =>
     text
       .replace(/([?&]sid=)([^&]{6})[^&]*/g, "$1$2…")
@@ -48,7 +48,7 @@
     return request;
   }
 
-  // The oldest goes first, but what is still open stays: there are a few of those at most.
+  // Removes the oldest requests. Open requests stay; there are only a few of them.
   function forget() {
     while (recorder.requests.length > KEPT) {
       const over = recorder.requests.findIndex(({ state }) => state !== "pending");
@@ -65,7 +65,7 @@
     changed(request);
   }
 
-  // The packet `0{"sid":…}` says which session a panel has from now on.
+  // The packet `0{"sid":…}` names the panel's new session.
   function remember(request, text) {
     const sid = /^0\{"sid":"([^"]+)"/.exec(text)?.[1];
     if (!sid) return;
@@ -80,7 +80,7 @@
 
     constructor() {
       super();
-      // Before the client's own listener, which sends the next poll at once.
+      // Runs before the client's own listener, which sends the next poll at once.
       this.addEventListener("readystatechange", () => this.#answered());
     }
 
@@ -104,7 +104,7 @@
       const request = this.#request;
       if (this.readyState !== XMLHttpRequest.DONE || request?.state !== "pending") return;
       if (this.status === 0) {
-        end(request, "failed", this.#aborted ? "the client gave it up" : "no answer");
+        end(request, "failed", this.#aborted ? "the client cancelled it" : "no answer");
         return;
       }
       const text = this.responseType in { "": 1, text: 1 } ? this.responseText : "";

@@ -1,4 +1,4 @@
-// Sequence diagrams and the log, both of what the recorder has.
+// Sequence diagrams and the log of what the recorder has.
 
 import { drawn, element } from "./elements.js";
 import { nameOf } from "./network.js";
@@ -18,7 +18,7 @@ function arrows(panel) {
     if (request.opened) add(request.opened, false, "101 Switching Protocols");
     for (const { at, sent, text } of request.frames) add(at, sent, inShort(text));
     if (request.until && request.kind === "xhr" && request.status) {
-      // Behind nginx, a server is known by its port.
+      // Behind nginx, the port says which server answered.
       const port = request.upstream ? `, from :${request.upstream.split(":").pop()}` : "";
       const text = `${request.status} ${inShort(request.received)}${port}`;
       add(request.until, false, text, request.state === "failed");
@@ -48,7 +48,7 @@ export function sequence(name, title) {
       drawn("text", { x: 0, y: 14, class: "end" }, "client"),
       drawn("text", { x: WIDTH, y: 14, class: "end right" }, "server"),
       ...(all.length > shown.length
-        ? [drawn("text", { x: WIDTH / 2, y: 14, class: "middle" }, `${all.length - shown.length} before`)]
+        ? [drawn("text", { x: WIDTH / 2, y: 14, class: "middle" }, `${all.length - shown.length} earlier`)]
         : []),
       line(CLIENT, 22, CLIENT, height, "life"),
       line(SERVER, 22, SERVER, height, "life"),
@@ -60,7 +60,7 @@ export function sequence(name, title) {
   return { figure, draw };
 }
 
-// A poll is held from when it is asked until it is answered; a WebSocket is open likewise.
+// The server holds a poll from the request to the answer. A WebSocket is open in the same way.
 function held(shown, y, height) {
   const requests = new Set(
     window.recorder.requests.filter(
@@ -76,7 +76,7 @@ function held(shown, y, height) {
     const top = began ? y(first) : 24;
     const bottom = request.until ? y(last) : height;
     const kind = request.kind === "websocket" ? "open" : request.state === "failed" ? "held failed" : "held";
-    // Side by side, for while a client moves from one to the other both are open.
+    // Next to each other, because both are open while a client changes from one to the other.
     const beside = request.kind === "websocket" && shown.some((arrow) => arrow.request.kind === "xhr");
     const x = beside ? SERVER + 10 : SERVER;
     return line(x, top, x, bottom, request.until ? kind : `${kind} pending`);
@@ -107,7 +107,7 @@ function line(x1, y1, x2, y2, kind) {
   return drawn("line", { x1, y1, x2, y2, class: kind });
 }
 
-/** The log: all arrows as a table, written when it is looked at. */
+/** The log: all arrows as a table, drawn only while it is open. */
 export function log(details, titles) {
   function draw() {
     if (!details.open) return;

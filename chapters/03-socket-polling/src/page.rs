@@ -1,15 +1,21 @@
-//! The page at `/`: three clients of this server, and what they send, as it happens.
+//! The page at `/`: three clients of this server, and what they send at this moment.
 //!
-//! Its files are in `page/`; what goes over the wire is recorded by `recorder.js`.
+//! Its files are in `page/`. `recorder.js` records what goes over the wire.
 
-use axum::{Router, response::Response, routing::get};
+use axum::{
+    Router,
+    response::Response,
+    routing::{MethodRouter, get},
+};
 use pages::{css, javascript};
 
 /// The page and its files.
 pub(crate) fn routes() -> Router {
     Router::new()
         .route("/", get(index))
-        .route("/page.css", get(css(include_str!("../page/page.css"))))
+        .route("/page.css", style(include_str!("../page/page.css")))
+        .route("/network.css", style(include_str!("../page/network.css")))
+        .route("/sequence.css", style(include_str!("../page/sequence.css")))
         .route("/recorder.js", script(include_str!("../page/recorder.js")))
         .route("/page.js", script(include_str!("../page/page.js")))
         .route("/panel.js", script(include_str!("../page/panel.js")))
@@ -20,7 +26,11 @@ pub(crate) fn routes() -> Router {
         .merge(pages::routes())
 }
 
-fn script(text: &'static str) -> axum::routing::MethodRouter {
+fn style(text: &'static str) -> MethodRouter {
+    get(css(text))
+}
+
+fn script(text: &'static str) -> MethodRouter {
     get(javascript(text))
 }
 

@@ -1,71 +1,44 @@
-//! Methods of choosing a server, of nginx and of others, and crowds of clients to compare them by.
-
-use std::collections::BTreeSet;
+//! A table that compares methods of choosing a server.
 
 use lab::{Result, Stage, Transport};
 
-use crate::{Crowd, gather, spread};
+use crate::{Addresses, connect_from, per_server};
 
-/// How the clients of a crowd are told apart, or not.
+/// A method of choosing a server, and what it must do.
 pub struct Method {
     name: &'static str,
-    balancer: Balancer,
+    config: &'static str,
     transport: Transport,
     cookies: bool,
-    /// What must come of it: how many servers does each crowd use?
+    /// How many servers get clients: from one address, from one /24, from a /24 each.
     servers: [Servers; 3],
     /// The same, as a sentence.
     claim: &'static str,
 }
 
-/// Who chooses the server, with which of its configs.
-enum Balancer {
-    Nginx(&'static str),
-    Haproxy(&'static str),
-}
-
-/// How many servers a crowd uses.
-#[derive(Clone, Copy)]
+/// How many servers get clients of one group.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Servers {
-    /// All of it has the same one.
+    /// All clients connect, to the same server.
     One,
-    /// More than one.
+    /// All clients connect, and several servers get some of them.
     Several,
-    /// Nobody connects.
+    /// No client connects.
     None,
 }
 
 impl Method {
-    /// One of nginx's, for clients that begin with polling and keep no cookies. `servers` is
-    /// for one address, one /24, and a /24 each.
-    pub fn nginx(
+    /// A method, for clients that start with polling and keep no cookies. `servers` is for
+    /// clients from one address, from one /24, and from a /24 each.
+    pub fn new(
         name: &'static str,
         config: &'static str,
-        servers: [Servers; 3],
-        claim: &'static str,
-    ) -> Self {
-        Self::of(name, Balancer::Nginx(config), servers, claim)
-    }
-
-    /// One of HAProxy's.
-    pub fn haproxy(
-        name: &'static str,
-        config: &'static str,
-        servers: [Servers; 3],
-        claim: &'static str,
-    ) -> Self {
-        Self::of(name, Balancer::Haproxy(config), servers, claim)
-    }
-
-    fn of(
-        name: &'static str,
-        balancer: Balancer,
         servers: [Servers; 3],
         claim: &'static str,
     ) -> Self {
         Self {
             name,
-            balancer,
+            config,
             transport: Transport::Upgrade,
             cookies: false,
             servers,
@@ -80,7 +53,7 @@ impl Method {
         self
     }
 
-    /// The same for clients that use WebSocket alone.
+    /// The same for clients that use only WebSocket.
     #[must_use]
     pub fn websocket_only(mut self) -> Self {
         self.transport = Transport::WebSocket;
@@ -88,50 +61,63 @@ impl Method {
     }
 }
 
-/// Thirty clients of each crowd, with each method: a table of how many connect, and where to.
-///
-/// # Errors
-/// When a balancer does not start.
+/// Thirty clients of each group connect through nginx, with each method. Prints a table of how
+/// many connect, and to which servers.
 pub async fn compare(stage: &mut Stage, methods: &[Method]) -> Result<()> {
-    const CLIENTS: u8 = 30;
+    compare_with(stage, methods, async |stage, config| {
+        stage.nginx.switch(config).await
+    })
+    .await
+}
+
+/// The same with any balancer: `start` starts it with a config, and returns its URL.
+pub async fn compare_with(
+    stage: &mut Stage,
+    methods: &[Method],
+    mut start: impl AsyncFnMut(&mut Stage, &str) -> Result<String>,
+) -> Result<()> {
     stage.note(format!(
         "{:20}{:18}{:18}{}",
         "", "one address", "one /24", "30 different /24s"
     ));
-    let mut misfits = BTreeSet::new();
+    let mut verdicts = Vec::new();
     for method in methods {
-        let url = match method.balancer {
-            Balancer::Nginx(config) => stage.switch_nginx(config).await?,
-            Balancer::Haproxy(config) => stage.switch_haproxy(config).await?,
-        };
-        let mut line = format!("{:20}", method.name);
-        for (crowd, expected) in [Crowd::OneAddress, Crowd::OneSubnet, Crowd::Spread]
-            .into_iter()
-            .zip(method.servers)
-        {
-            let (members, failed) =
-                gather(&url, crowd, CLIENTS, method.transport, method.cookies).await;
-            let spread = spread(&members);
-            let fits = match expected {
-                Servers::One => failed == 0 && spread.len() == 1,
-                Servers::Several => failed == 0 && spread.len() > 1,
-                Servers::None => members.is_empty(),
-            };
-            if !fits {
-                misfits.insert(method.name);
-            }
-            let counts: Vec<_> = stage
-                .server_addresses()
-                .iter()
-                .map(|server| spread.get(server).copied().unwrap_or(0).to_string())
-                .collect();
-            let cell = format!("{:2}  {}", members.len(), counts.join("/"));
-            line.push_str(&format!("{cell:18}"));
-        }
+        let url = start(stage, method.config).await?;
+        let (line, holds) = row(stage, method, &url).await;
         stage.note(line.trim_end());
+        verdicts.push(holds);
     }
-    for method in methods {
-        stage.claim(method.claim, !misfits.contains(method.name));
+    for (method, holds) in methods.iter().zip(verdicts) {
+        if method.servers == [Servers::None; 3] {
+            stage.claim_failure(method.claim, "", holds);
+        } else {
+            stage.claim(method.claim, holds);
+        }
     }
     Ok(())
+}
+
+/// One line of the table, and whether the method does what it must.
+async fn row(stage: &Stage, method: &Method, url: &str) -> (String, bool) {
+    const CLIENTS: u8 = 30;
+    const GROUPS: [Addresses; 3] = [Addresses::One, Addresses::OneSubnet, Addresses::ManySubnets];
+    let (mut line, mut holds) = (format!("{:20}", method.name), true);
+    for (group, expected) in GROUPS.into_iter().zip(method.servers) {
+        let (connected, failed) =
+            connect_from(group, url, CLIENTS, method.transport, method.cookies).await;
+        let counts = per_server(&connected);
+        holds &= match expected {
+            Servers::One => failed == 0 && counts.len() == 1,
+            Servers::Several => failed == 0 && counts.len() > 1,
+            Servers::None => connected.is_empty(),
+        };
+        let servers = stage.servers.addresses();
+        let counts = servers
+            .iter()
+            .map(|server| counts.get(server).unwrap_or(&0));
+        let counts: Vec<_> = counts.map(usize::to_string).collect();
+        let cell = format!("{:2}  {}", connected.len(), counts.join("/"));
+        line.push_str(&format!("{cell:18}"));
+    }
+    (line, holds)
 }

@@ -1,6 +1,6 @@
-//! A small typed wrapper over Redis PUB/SUB.
+//! A small typed wrapper for Redis PUB/SUB.
 //!
-//! A channel has a name and one type of message, which travels as JSON.
+//! A channel has a name and one type of message. Messages are sent as JSON.
 
 use std::marker::PhantomData;
 
@@ -13,7 +13,8 @@ use serde::{Serialize, de::DeserializeOwned};
 #[derive(Clone, Copy, Debug)]
 pub struct Channel<T> {
     name: &'static str,
-    // A function of `T`: a channel holds no message, so it may be shared whatever `T` is.
+    // A function of `T`: a channel contains no message, so threads may share it even if they
+    // may not share a `T`.
     messages: PhantomData<fn(T) -> T>,
 }
 
@@ -26,13 +27,10 @@ impl<T: Serialize + DeserializeOwned> Channel<T> {
         }
     }
 
-    /// Publishes a message. Returns how many subscribers got it: none is no error, and
-    /// the message is gone.
+    /// Publishes a message. Returns how many subscribers got it. Without subscribers the message
+    /// is lost, and that is not an error.
     ///
     /// Source: <https://redis.io/docs/latest/commands/publish/>.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
     pub async fn publish(
         &self,
         connection: &mut MultiplexedConnection,
@@ -42,12 +40,9 @@ impl<T: Serialize + DeserializeOwned> Channel<T> {
         Ok(connection.publish(self.name, json).await?)
     }
 
-    /// Subscribes, over a connection of its own. What is published from now on comes out.
+    /// Subscribes with a connection of its own. The stream gives every later message.
     ///
-    /// A message that is not of type `T` comes out as an error, and the next one follows.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
+    /// A message that is not of type `T` is an error in the stream. The next message follows.
     pub async fn subscribe(
         &self,
         client: &Client,
@@ -57,7 +52,7 @@ impl<T: Serialize + DeserializeOwned> Channel<T> {
         let name = self.name;
         Ok(subscriber.into_on_message().map(move |message| {
             serde_json::from_slice(message.get_payload_bytes())
-                .with_context(|| format!("a message of another shape on channel {name}"))
+                .with_context(|| format!("a message on channel {name} has an unknown format"))
         }))
     }
 }

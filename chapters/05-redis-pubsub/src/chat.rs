@@ -4,20 +4,21 @@ use std::{future::ready, sync::Arc};
 
 use anyhow::Result;
 use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
-use ch01_express_pid::{listen, log};
-use ch03_socket_polling::bounds::bounded;
+use ch03_socket_polling::bounded;
+use lab_server::{listen, log};
 use serde::Deserialize;
 use socketioxide::{
     SocketIo,
     extract::{AckSender, Data, SocketRef, TryData},
 };
+use tokio::net::TcpListener;
 
-use crate::link::{DELIVER, Link, Private};
+use crate::link::{Between, DELIVER, Effort, Link, Private};
 
-/// Who a client says it is, in the handshake's `auth`.
+/// The name of a user, from the handshake's `auth`.
 ///
-/// A real application checks a token here. The name is the server's own ID of the user;
-/// `socket.id` stays the secret of one session.
+/// A real application checks a token here. The name identifies the user. `socket.id` does not:
+/// it belongs to one session, and it is secret.
 #[derive(Deserialize)]
 pub struct Hello {
     /// The user's name.
@@ -27,22 +28,33 @@ pub struct Hello {
 /// What a user sends with the event `say`.
 #[derive(Deserialize)]
 pub struct Say {
-    /// To whom.
+    /// The receiver's name.
     pub to: String,
-    /// What.
+    /// The text.
     pub text: String,
 }
 
-struct Chat {
+struct Chat<L> {
     io: SocketIo,
-    link: Link,
+    link: L,
 }
 
-/// The application, over a link to other servers.
-///
-/// # Errors
-/// When Redis is the link and does not answer.
-pub async fn app(link: Link) -> Result<(Router, SocketIo)> {
+/// Serves the chat on the port that `PORT` names, with the link that `LINK` names.
+pub async fn serve() -> Result<()> {
+    let listener = listen().await?;
+    let link = Link::from_env(listener.local_addr()?).await?;
+    serve_over(link, listener).await
+}
+
+/// Serves the chat with any link.
+pub async fn serve_over<L: Between>(link: L, listener: TcpListener) -> Result<()> {
+    let (app, io) = app(link).await?;
+    let drain = async move { io.close().await };
+    Ok(lab_server::serve("Socket Server", listener, app, drain).await?)
+}
+
+/// The application, with a link to other servers.
+pub async fn app<L: Between>(link: L) -> Result<(Router, SocketIo)> {
     let (layer, io) = bounded().build_layer();
     let chat = Arc::new(Chat {
         io: io.clone(),
@@ -61,22 +73,22 @@ pub async fn app(link: Link) -> Result<(Router, SocketIo)> {
         },
     );
     let router = Router::new()
-        .route(DELIVER, post(take_delivery))
+        .route(DELIVER, post(take_delivery::<L>))
         .with_state(chat)
         .layer(layer);
     Ok((router, io))
 }
 
-impl Chat {
+impl<L: Between> Chat<L> {
     fn welcome<E>(self: Arc<Self>, socket: &SocketRef, hello: Result<Hello, E>) {
         let Ok(Hello { user }) = hello else {
-            log(format!("{} did not say who it is", socket.id));
-            // It is gone already if this fails, which is what was wanted.
+            log(format!("{} has sent no name", socket.id));
+            // If this fails, the socket has disconnected already.
             let _gone = socket.clone().disconnect();
             return;
         };
         log(format!("{user} connected"));
-        // A room for each user: what is sent to it reaches all their devices on this server.
+        // A room for each user: a message to it reaches all devices of the user on this server.
         socket.join(user.clone());
         self.link.joined(&user);
         let (leaving, name) = (Arc::clone(&self), user.clone());
@@ -95,28 +107,23 @@ impl Chat {
     }
 
     async fn send(&self, message: &Private, ack: AckSender) {
-        // A message for one of this server's own users goes no further.
+        // If this server has the receiver, the message is not passed on.
         let effort = if self.deliver(message) {
-            Ok(crate::link::Effort::default())
+            Ok(Effort::default())
         } else {
             self.link.pass_on(message).await
         };
-        let answered = match effort {
-            Ok(effort) => ack.send(&effort),
-            Err(error) => {
-                log(format!(
-                    "a message to {} was not passed on: {error:#}",
-                    message.to
-                ));
-                return;
+        match effort {
+            Ok(effort) => {
+                if let Err(error) = ack.send(&effort) {
+                    log(format!("{} has disconnected: {error}", message.from));
+                }
             }
-        };
-        if let Err(error) = answered {
-            log(format!("{} is gone: {error}", message.from));
+            Err(error) => log(format!("a message to {} is lost: {error:#}", message.to)),
         }
     }
 
-    /// Gives a message to its user, if connected to this server. Returns whether that is so.
+    /// Gives a message to its receiver. Returns whether the receiver is connected to this server.
     fn deliver(&self, message: &Private) -> bool {
         let sockets = self.io.within(message.to.clone()).sockets();
         let delivered = sockets
@@ -126,29 +133,16 @@ impl Chat {
     }
 }
 
-/// `POST /deliver`, from another server: 200 if the user is here, 404 if not.
-async fn take_delivery(State(chat): State<Arc<Chat>>, Json(message): Json<Private>) -> StatusCode {
-    let delivered = chat.deliver(&message);
-    log(format!(
-        "asked for {}: {}",
-        message.to,
-        if delivered { "delivered" } else { "not here" }
-    ));
-    if delivered {
-        StatusCode::OK
+/// `POST /deliver`, from another server. The status is 200 if the user is here, and 404 if not.
+async fn take_delivery<L: Between>(
+    State(chat): State<Arc<Chat<L>>>,
+    Json(message): Json<Private>,
+) -> StatusCode {
+    let (status, what) = if chat.deliver(&message) {
+        (StatusCode::OK, "delivered")
     } else {
-        StatusCode::NOT_FOUND
-    }
-}
-
-/// Serves the chat on the port that `PORT` names, over the link that `LINK` names.
-///
-/// # Errors
-/// When the port cannot be had, or the link makes no sense or does not answer.
-pub async fn serve() -> Result<()> {
-    let listener = listen().await?;
-    let link = Link::from_env(listener.local_addr()?).await?;
-    let (app, io) = app(link).await?;
-    let drain = async move { io.close().await };
-    Ok(ch01_express_pid::serve("Socket Server", listener, app, drain).await?)
+        (StatusCode::NOT_FOUND, "not here")
+    };
+    log(format!("asked for {}: {what}", message.to));
+    status
 }

@@ -1,12 +1,10 @@
 //! Chapter 5: how servers reach each other's users.
 //!
-//! [`programs`] are the article's subscriber and publisher. [`channel`] wraps what they
-//! do in types, [`chat`] is a server whose users write to each other, and [`link`] is
-//! what lies between such servers: nothing, a channel inside the process, requests from
-//! each to each, or Redis; or [`brokers`], an aside. [`experiment`] has Alice write to Bob, and [`user`] lets you be
-//! one of them.
+//! [`programs`] contains the article's subscriber and publisher, and [`channel`] a typed wrapper
+//! for what they do. [`chat`] is a server whose users write to each other. [`link`] connects such
+//! servers: not at all, inside the process, with requests, or with Redis. In [`experiment`] Alice
+//! writes to Bob, and with [`user`] you are one of them.
 
-pub mod brokers;
 pub mod channel;
 pub mod chat;
 pub mod experiment;

@@ -1,72 +1,88 @@
-//! What lies between servers: answers to "how does this reach a user of another server?"
+//! The link between servers: how does a message reach a user of another server?
 
-use std::{env, net::SocketAddr, sync::OnceLock};
+use std::{env, net::SocketAddr};
 
 use anyhow::{Context, Result, bail};
-use ch01_express_pid::log;
 use futures_util::StreamExt;
+use hyper::{
+    Request,
+    client::conn::http1,
+    header::{CONTENT_TYPE, HOST},
+};
+use hyper_util::rt::TokioIo;
+use lab_server::log;
 use redis::aio::MultiplexedConnection;
 use serde::{Deserialize, Serialize};
-use tokio::sync::broadcast;
+use tokio::{net::TcpStream, sync::broadcast};
 
 use crate::{
-    brokers::Brokers,
     channel::Channel,
-    programs::{no_redis, redis_client},
+    programs::{no_answer, redis_client},
 };
 
 /// A message from one user to another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Private {
-    /// Who wrote it.
+    /// The sender's name.
     pub from: String,
-    /// For whom it is.
+    /// The receiver's name.
     pub to: String,
-    /// What it says.
+    /// The text.
     pub text: String,
 }
 
-/// Where private messages travel between servers.
+/// The Redis channel on which servers publish messages for each other's users.
 const PRIVATE: Channel<Private> = Channel::new("private messages");
 
-/// The path where a server takes messages from other servers.
+/// The path on which a server takes messages from other servers.
 pub const DELIVER: &str = "/deliver";
 
-/// What lies between this server and the others.
+/// The link between this server and the others.
 pub enum Link {
-    /// Nothing: a server knows its own users.
+    /// No link: a server reaches only its own users.
     None,
-    /// A channel of this process, as Node's `EventEmitter` is one: it ends where the
-    /// process ends.
+    /// A channel inside this process, like Node's `EventEmitter`. Other processes do not hear it.
     InProcess(broadcast::Sender<Private>),
-    /// A request to each of the other servers, one after the other, until one has the user.
-    Direct(reqwest::Client, Vec<SocketAddr>),
-    /// Redis PUB/SUB: said once, heard by every server.
+    /// A request to each of these servers, one after the other, until one has the user.
+    Direct(Vec<SocketAddr>),
+    /// Redis PUB/SUB: published once, heard by every server.
     Redis(redis::Client, MultiplexedConnection),
-    /// Brokers, each of which has some of the users' channels.
-    Brokers(Vec<SocketAddr>, OnceLock<Brokers>),
 }
 
-/// What it took to pass a message on.
+/// How much work it was to pass a message on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Effort {
-    /// Requests sent to other servers.
+    /// Requests to other servers.
     pub requests: usize,
-    /// Messages published.
+    /// Published messages.
     pub published: usize,
-    /// Who heard of it: servers that answered, or listeners of the channel.
+    /// Servers that answered a request, or subscribers that got the published message.
     pub heard_by: usize,
 }
 
+/// What a server needs from the link between it and the others.
+pub trait Between: Send + Sync + 'static {
+    /// Listens for messages that servers pass on. `deliver` gets each of them.
+    fn listen(
+        &self,
+        deliver: impl Fn(&Private) -> bool + Send + Sync + 'static,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Passes a message on to the other servers.
+    fn pass_on(&self, message: &Private) -> impl Future<Output = Result<Effort>> + Send;
+
+    /// A user has connected to this server. Most links need not know.
+    fn joined(&self, _user: &str) {}
+
+    /// One of a user's connections to this server has ended.
+    fn left(&self, _user: &str) {}
+}
+
 impl Link {
-    /// The link that `LINK` names: `none`, `in-process`, `direct`, `redis` (the default) or
-    /// `brokers`, those in `BROKERS`.
+    /// The link that `LINK` names: `none`, `in-process`, `direct` or `redis`, the default.
     ///
-    /// `direct` asks the servers in `PEERS`, such as `127.0.0.1:8000,127.0.0.1:8001`, but
-    /// not `own`.
-    ///
-    /// # Errors
-    /// When `LINK` or `PEERS` make no sense, or Redis does not answer.
+    /// `direct` asks the servers in `PEERS`, such as `127.0.0.1:8000,127.0.0.1:8001`. It leaves
+    /// out `own`, the address of this server.
     pub async fn from_env(own: SocketAddr) -> Result<Self> {
         let kind = env::var("LINK").unwrap_or_else(|_| "redis".to_owned());
         match kind.as_str() {
@@ -78,42 +94,26 @@ impl Link {
                 };
                 let peers = addresses("PEERS", &peers)?;
                 let others = peers.into_iter().filter(|peer| *peer != own).collect();
-                Ok(Self::Direct(reqwest::Client::new(), others))
-            }
-            "brokers" => {
-                let Ok(brokers) = env::var("BROKERS") else {
-                    bail!(
-                        "LINK=brokers needs BROKERS, such as BROKERS=127.0.0.1:9000,127.0.0.1:9001"
-                    );
-                };
-                Ok(Self::Brokers(
-                    addresses("BROKERS", &brokers)?,
-                    OnceLock::new(),
-                ))
+                Ok(Self::Direct(others))
             }
             "redis" => {
                 let client = redis_client()?;
-                let connection = client
-                    .get_multiplexed_async_connection()
-                    .await
-                    .with_context(no_redis)?;
-                Ok(Self::Redis(client, connection))
+                let connected = client.get_multiplexed_async_connection().await;
+                Ok(Self::Redis(client, connected.map_err(no_answer)?))
             }
-            other => bail!("LINK={other} is none of: none, in-process, direct, redis, brokers"),
+            other => bail!("LINK={other} is unknown: choose none, in-process, direct or redis"),
         }
     }
+}
 
-    /// Listens for what other servers, or this one, pass on; `deliver` gets each message.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
-    pub async fn listen(
+impl Between for Link {
+    async fn listen(
         &self,
         deliver: impl Fn(&Private) -> bool + Send + Sync + 'static,
     ) -> Result<()> {
         match self {
-            // Others' requests come in through the server's own route, `DELIVER`.
-            Self::None | Self::Direct(..) => {}
+            // The server's route `DELIVER` takes the requests of other servers.
+            Self::None | Self::Direct(_) => {}
             Self::InProcess(channel) => {
                 let mut messages = channel.subscribe();
                 tokio::spawn(async move {
@@ -121,9 +121,6 @@ impl Link {
                         deliver(&message);
                     }
                 });
-            }
-            Self::Brokers(addresses, brokers) => {
-                brokers.get_or_init(|| Brokers::connect(addresses, deliver));
             }
             Self::Redis(client, _) => {
                 let mut messages = PRIVATE.subscribe(client).await?;
@@ -136,36 +133,14 @@ impl Link {
                             Err(error) => log(format!("{error:#}")),
                         }
                     }
-                    log("Redis is gone: other servers are not heard any more");
+                    log("Redis is gone: this server does not hear the others any more");
                 });
             }
         }
         Ok(())
     }
 
-    /// A user has connected to this server. Only brokers have to know.
-    pub fn joined(&self, user: &str) {
-        if let Self::Brokers(_, brokers) = self
-            && let Some(brokers) = brokers.get()
-        {
-            brokers.join(user);
-        }
-    }
-
-    /// One of a user's connections to this server is gone.
-    pub fn left(&self, user: &str) {
-        if let Self::Brokers(_, brokers) = self
-            && let Some(brokers) = brokers.get()
-        {
-            brokers.leave(user);
-        }
-    }
-
-    /// Passes a message on to where its user may be.
-    ///
-    /// # Errors
-    /// When another server, or Redis, does not answer.
-    pub async fn pass_on(&self, message: &Private) -> Result<Effort> {
+    async fn pass_on(&self, message: &Private) -> Result<Effort> {
         let mut effort = Effort::default();
         match self {
             Self::None => {}
@@ -173,24 +148,17 @@ impl Link {
                 effort.published = 1;
                 effort.heard_by = channel.send(message.clone())?;
             }
-            Self::Direct(client, others) => {
+            Self::Direct(others) => {
                 for other in others {
                     effort.requests += 1;
-                    let url = format!("http://{other}{DELIVER}");
-                    // A server that is down has no users: the next one may have this one.
-                    let Ok(answer) = client.post(&url).json(message).send().await else {
+                    // A server that does not answer has no users: the next one may have this one.
+                    let Ok(delivered) = ask(*other, message).await else {
                         continue;
                     };
                     effort.heard_by += 1;
-                    if answer.status().is_success() {
+                    if delivered {
                         break;
                     }
-                }
-            }
-            Self::Brokers(_, brokers) => {
-                effort.published = 1;
-                if let Some(brokers) = brokers.get() {
-                    effort.heard_by = brokers.publish(message).await?;
                 }
             }
             Self::Redis(_, connection) => {
@@ -202,11 +170,24 @@ impl Link {
     }
 }
 
-/// The addresses that a variable names, with commas between them.
-fn addresses(variable: &str, text: &str) -> Result<Vec<SocketAddr>> {
+/// Asks another server to deliver a message. Returns whether the user is there.
+async fn ask(server: SocketAddr, message: &Private) -> Result<bool> {
+    let stream = TokioIo::new(TcpStream::connect(server).await?);
+    let (mut requests, connection) = http1::handshake(stream).await?;
+    tokio::spawn(connection);
+    let request = Request::post(DELIVER)
+        .header(HOST, server.to_string())
+        .header(CONTENT_TYPE, "application/json")
+        .body(serde_json::to_string(message)?)?;
+    let answer = requests.send_request(request).await?;
+    Ok(answer.status().is_success())
+}
+
+/// The addresses in a variable, which are separated by commas.
+pub fn addresses(variable: &str, text: &str) -> Result<Vec<SocketAddr>> {
     let addresses = text.split(',').map(|address| {
         address.trim().parse().with_context(|| {
-            format!("{variable} names {address:?}, which is no address such as 127.0.0.1:8001")
+            format!("{variable} contains {address:?}, which is no address such as 127.0.0.1:8001")
         })
     });
     addresses.collect()

@@ -1,47 +1,50 @@
-//! A user at the keyboard: for whoever wants to be Alice.
+//! A user at the keyboard.
 
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
-use ch01_express_pid::log;
 use clap::Parser;
-use lab::{Client, Socket, Transport};
+use lab::{Client, Socket, Transport, client::Error};
+use lab_server::log;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader, stdin};
 
 use crate::link::Private;
 
-/// Connects as a user: prints what others write, and sends what you write, as `bob: hi`.
+/// Connects as a user. Prints the messages of others, and sends what you write: `bob: hi`.
 #[derive(Parser)]
 pub struct User {
     /// The user's name.
     name: String,
-    /// The server, or nginx in front of several.
+    /// The server, or nginx in front of several servers.
     #[arg(default_value = "http://127.0.0.1:8000")]
     url: String,
-    /// The address to stand for, where nginx chooses the server by it.
+    /// The client's address, for configs in which nginx chooses the server by it.
     #[arg(long, value_name = "ADDRESS")]
     from: Option<Ipv4Addr>,
+    /// The token for the name, if the server needs one.
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
 }
 
 impl User {
-    /// Connects and talks, until the end of the input or of the connection.
-    ///
-    /// # Errors
-    /// When the server refuses, or goes away.
+    /// Connects and talks, until the input or the connection ends.
     pub async fn run(self) -> Result<()> {
         let client = match self.from {
             Some(address) => Client::at(&self.name, &self.url, address),
             None => Client::new(&self.name, &self.url),
         };
-        let auth = json!({ "user": self.name });
+        let mut auth = json!({ "user": self.name });
+        if let Some(token) = &self.token {
+            auth["token"] = json!(token);
+        }
         let mut socket = Socket::connect(&client, Transport::Upgrade, Some(&auth))
             .await
-            .with_context(|| format!("{} lets nobody in", self.url))?;
+            .with_context(|| format!("{} cannot connect to {}", self.name, self.url))?;
         let server = socket.owner.map(|owner| format!(", on server {owner}"));
+        let server = server.unwrap_or_default();
         log(format!(
-            "(connected{}; write to bob with `bob: hi`, Ctrl-D ends)",
-            server.unwrap_or_default()
+            "(connected{server}; write to bob with `bob: hi`, Ctrl-D ends)"
         ));
 
         let mut lines = BufReader::new(stdin()).lines();
@@ -72,7 +75,10 @@ async fn say(socket: &Socket, line: &str) -> Result<()> {
         return Ok(());
     };
     let message = json!({ "to": to.trim(), "text": text.trim() });
-    let effort = socket.ask("say", &message).await?;
-    log(format!("(the server says: {effort})"));
+    match socket.ask("say", &message).await {
+        Ok(answer) => log(format!("(the server answers: {answer})")),
+        Err(Error::TooSlow) => log("(the server does not answer)"),
+        Err(error) => return Err(error.into()),
+    }
     Ok(())
 }

@@ -2,21 +2,21 @@
 
 import { LETTERS } from "./servers.js";
 
-/** How long the server may take to acknowledge a message. */
+/** How long the server may take to acknowledge a message, in milliseconds. */
 const PATIENCE = 5_000;
 
 const SHAPES = { A: "●", B: "▲", C: "■" };
 
 const find = (id) => document.getElementById(id);
 const user = new URLSearchParams(location.search).get("user")?.trim().slice(0, 40);
-/** Behind the `#`, which a browser sends to nobody. */
+/** It is behind the `#`, a part of the address that a browser does not send. */
 const token = new URLSearchParams(location.hash.slice(1)).get("token") ?? "";
 
 if (user) chat();
-else askWho();
-sayWhereTheClientIsFrom();
+else askForName();
+showOriginOfClient();
 
-function askWho() {
+function askForName() {
   find("who").hidden = false;
   find("name").focus();
   find("who").addEventListener("submit", (event) => {
@@ -35,7 +35,7 @@ function chat() {
     return;
   }
   const socket = io({
-    // Beside this page, which may be served below a prefix.
+    // In the same folder as this page, which a proxy may serve below a prefix.
     path: new URL("socket.io/", document.baseURI).pathname,
     auth: { user, token },
     reconnectionDelayMax: 2_000,
@@ -53,7 +53,7 @@ function chat() {
   });
 }
 
-/** Shows how the connection fares. */
+/** Shows the state of the connection. */
 function follow(socket) {
   let engine;
   const connected = () => show("connected", `connected over ${socket.io.engine.transport.name}`);
@@ -64,24 +64,24 @@ function follow(socket) {
       engine = socket.io.engine;
       engine.on("upgrade", connected);
     }
-    // Asked over this very connection: it is this server that holds it.
+    // The server that holds this connection answers.
     const { pid, port } = await socket.timeout(PATIENCE).emitWithAck("server").catch(() => ({}));
     if (pid) name(pid, port);
   });
   socket.on("disconnect", (reason) => {
     name();
     show("lost", `lost (${reason}), connecting again`);
-    // The client comes back by itself, unless it was the server that ended the connection.
+    // The client reconnects by itself, unless the server ended the connection.
     if (reason === "io server disconnect") setTimeout(() => socket.connect(), 1_000);
   });
   socket.on("connect_error", (error) =>
-    // Refused by the server itself, the client does not try again.
+    // If the server itself refuses the client, it does not try again.
     show("lost", socket.active ? `no connection (${why(error)}), trying again` : error.message),
   );
   socket.io.on("reconnect_attempt", (attempt) => show("connecting", `connecting again, attempt ${attempt}`));
 }
 
-/** Says which server it is; without one, that it is none. */
+/** Shows the server of this connection; without arguments: no server. */
 function name(pid, port) {
   const letter = LETTERS[port] ?? "";
   find("server").dataset.letter = letter;
@@ -89,7 +89,7 @@ function name(pid, port) {
   find("server").textContent = pid ? `${called}PID ${pid} on port ${port}` : "none";
 }
 
-/** The server's own words, if it had any. */
+/** The server's error message, if there is one. */
 function why(error) {
   const { status, responseText } = error.context ?? {};
   if (!status) return error.message;
@@ -110,7 +110,7 @@ function hear({ from, to, text }) {
   add(find("heard"), from + whom, text);
 }
 
-/** Sends a message, and says what the server says to that. */
+/** Sends a message, and shows the server's answer. */
 async function send(socket, whom, text, event, content) {
   const outcome = document.createElement("small");
   outcome.textContent = "waiting for the server";
@@ -127,7 +127,7 @@ async function send(socket, whom, text, event, content) {
   }
 }
 
-/** Adds to a list, the newest first. */
+/** Adds an entry at the top of a list. */
 function add(list, whom, text, outcome = "") {
   const [item, name, words] = ["li", "b", "span"].map((tag) => document.createElement(tag));
   name.textContent = whom;
@@ -136,7 +136,7 @@ function add(list, whom, text, outcome = "") {
   list.prepend(item);
 }
 
-function sayWhereTheClientIsFrom() {
+function showOriginOfClient() {
   const from = document.querySelector("script[data-from]")?.dataset.from;
   if (!from) return;
   find("from").textContent = `The Socket.IO client comes from ${from}.`;

@@ -1,8 +1,8 @@
-// Two users side by side, each at the address that the query names:
+// Two users side by side. The query names the address of each:
 //
 //   pair?alice=http://127.0.0.1:8000&bob=http://127.0.0.1:8001
 //
-// Where it names none, at this page's own.
+// The default is the address of this page.
 
 const query = new URLSearchParams(location.search);
 const pages = ["alice", "bob"].map((user) => [user, pageOf(user)]);
@@ -13,12 +13,12 @@ if (refused.length > 0) {
   document.querySelector(".frames").hidden = true;
 } else {
   if (pages[0][1].origin === pages[1][1].origin) {
-    say("Both come from one address, and so may be on one server. Give Bob another: pair?bob=http://127.0.0.1:8001");
+    say("Both pages have the same address, so both may be on one server. Give Bob another one: pair?bob=http://127.0.0.1:8001");
   }
   for (const [user, page] of pages) frame(user, page);
 }
 
-/** The user's page; null if it is not on this machine. */
+/** The address of the user's page; null if it is not on this machine. */
 function pageOf(user) {
   const page = URL.parse("./", query.get(user) ?? document.baseURI);
   const isHere = page?.protocol === "http:" && ["127.0.0.1", "localhost"].includes(page.hostname);

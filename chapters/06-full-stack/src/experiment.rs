@@ -1,14 +1,10 @@
-//! What users do: they come through nginx, and write to each other.
-
-pub mod between_polls;
-pub mod burst;
-pub mod reader;
+//! What users do: they connect through nginx, and write to each other.
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use ch04_ip_hash::{Crowd, ip_hash};
+use ch04_ip_hash::{Addresses, ip_hash};
 use ch05_redis_pubsub::{experiment::LOST_AFTER, link::Private};
-use lab::{Client, Event, Socket, Transport, client::Error};
+use lab::{Client, Socket, Transport, client::Error};
 use serde_json::json;
 use tokio::time::{Instant, interval};
 
@@ -20,24 +16,21 @@ pub struct User {
     pub socket: Socket,
 }
 
-/// An address whose clients nginx sends to the server with that index, of `servers`.
+/// A client address that nginx, with `ip_hash`, sends to the server with this index of `servers`.
 pub fn address_for(server: usize, servers: usize) -> Ipv4Addr {
     (0..=u8::MAX)
-        .map(|number| Crowd::Spread.address(number))
+        .map(|number| Addresses::ManySubnets.address(number))
         .find(|address| ip_hash(*address, servers) == server)
         .unwrap_or(Ipv4Addr::LOCALHOST)
 }
 
 impl User {
-    /// A client with a user's name, at an address that nginx sends to one of three servers.
+    /// A client with a user's name. nginx sends it to the server with this index, of three.
     pub fn client(url: &str, name: &str, server: usize) -> Client {
         Client::at(name, url, address_for(server, 3))
     }
 
     /// Connects the user whose name the client has.
-    ///
-    /// # Errors
-    /// When the connection is refused.
     pub async fn connect_with(client: &Client, transport: Transport) -> Result<Self, Error> {
         let auth = json!({ "user": client.name() });
         let socket = Socket::connect(client, transport, Some(&auth)).await?;
@@ -47,10 +40,7 @@ impl User {
         })
     }
 
-    /// Both in one.
-    ///
-    /// # Errors
-    /// When the connection is refused.
+    /// Connects a user to the server with this index, of three.
     pub async fn connect(
         url: &str,
         name: &str,
@@ -60,26 +50,21 @@ impl User {
         Self::connect_with(&Self::client(url, name, server), transport).await
     }
 
-    /// Writes to another user, and waits for the server's acknowledgement.
-    ///
-    /// # Errors
-    /// When the connection is gone.
-    pub async fn say(&self, to: &str, text: &str) -> Result<(), Error> {
-        self.socket
-            .ask("say", &json!({ "to": to, "text": text }))
-            .await
-            .map(drop)
+    /// Writes to another user. Returns whether the server acknowledges that it passed the message
+    /// on.
+    pub async fn say(&self, to: &str, text: &str) -> Result<bool, Error> {
+        let message = json!({ "to": to, "text": text });
+        let answer = self.socket.ask("say", &message).await?;
+        Ok(answer == true)
     }
 
-    /// Writes to everybody else.
-    ///
-    /// # Errors
-    /// When the connection is gone.
-    pub async fn shout(&self, text: &str) -> Result<(), Error> {
-        self.socket.ask("shout", &json!(text)).await.map(drop)
+    /// Writes to all other users.
+    pub async fn shout(&self, text: &str) -> Result<bool, Error> {
+        let answer = self.socket.ask("shout", &json!(text)).await?;
+        Ok(answer == true)
     }
 
-    /// Whether a message with that text comes, and from whom it should.
+    /// Whether the next message has this sender and this text.
     pub async fn hears(&mut self, from: &str, text: &str) -> bool {
         self.next_message(LOST_AFTER)
             .await
@@ -92,27 +77,14 @@ impl User {
     }
 }
 
-/// One user writes to another. Returns whether it arrived, and what was seen.
-///
-/// # Errors
-/// When the sender's connection is gone.
-pub async fn write(from: &User, to: &mut User, text: &str) -> Result<(bool, Vec<Event>), Error> {
+/// One user writes to another. Returns whether the message arrived.
+pub async fn write(from: &User, to: &mut User, text: &str) -> Result<bool, Error> {
     from.say(&to.name, text).await?;
-    let arrived = to.hears(&from.name, text).await;
-    let seen = vec![Event::Message {
-        from: from.name.clone(),
-        to: to.name.clone(),
-        text: text.to_owned(),
-        arrived,
-    }];
-    Ok((arrived, seen))
+    Ok(to.hears(&from.name, text).await)
 }
 
-/// Writes twenty times a second until a message arrives. Returns how many were lost
-/// before it, and how long that took; `None` if none arrives within `patience`.
-///
-/// # Errors
-/// When the sender's connection is gone.
+/// Writes twenty times a second until a message arrives. Returns how many were lost before it, and
+/// how long it took. `None`: no message arrived within `patience`.
 pub async fn write_until_heard(
     from: &User,
     to: &mut User,

@@ -1,164 +1,154 @@
-//! Chapter 6: nginx, three servers, Redis, and an emitter outside. A message crosses it all.
+//! Chapter 6: nginx, three servers, Redis, and an emitter outside. Messages cross all of it.
 //!
 //! ```text
-//! cargo run -p ch06-full-stack                        the whole stack, the experiments; stays up until Ctrl-C
-//! cargo run -p ch06-full-stack -- --check             the same, then says what held, exits 0 or 1
-//! cargo run -p ch06-full-stack --bin emit -- bob hi   reaches bob, from a process that is no server
-//! PORT=8000 cargo run -p ch06-full-stack              one server; ADAPTER=off leaves Redis out
+//! cargo run -p ch06-full-stack                        the experiments; stays up until Ctrl-C
+//! cargo run -p ch06-full-stack -- --check             the experiments, then exit code 0 (every claim held) or 1
+//! cargo run -p ch06-full-stack -- two-devices         one experiment alone; `-- list` prints their names
+//! cargo run -p ch06-full-stack --bin emit -- bob hi   writes to Bob from a process that is not a server
+//! PORT=8000 cargo run -p ch06-full-stack              one server
 //! ```
 
-mod scene;
+mod questions;
+mod redis_dies;
 
-use std::{env, process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
-use anyhow::{Context, ensure};
+use anyhow::anyhow;
 use ch06_full_stack::{
     chat::serve,
     emit::Emit,
-    experiment::{User, address_for, write, write_until_heard},
-    pusher,
+    experiment::{User, address_for, write},
 };
 use clap::Parser;
-use lab::{Chapter, Result, Stage, Transport};
+use lab::{Event, Lesson, Result, Stage, Transport};
 
-use crate::scene::SCENE;
+use crate::{questions::SCENE, redis_dies::RESILIENT};
 
 fn main() -> ExitCode {
-    Chapter::new(
+    Lesson::new(
         "Chapter 6 · the full stack: nginx, three servers, Redis",
         serve,
     )
+    .intro(
+        "nginx with ip_hash, three servers, Redis between them, and a program outside.\n\
+         Watch which messages arrive, and what happens when Redis dies.",
+    )
+    .with(
+        "no-adapter",
+        "Without the adapter: Alice on server A writes to Bob on server B",
+        without_the_adapter,
+    )
+    .with(
+        "adapter",
+        "With the Redis adapter: the same message, over each transport",
+        with_the_adapter,
+    )
+    .with(
+        "two-devices",
+        "A room for each user: Bob has two devices, on servers B and C",
+        two_devices,
+    )
+    .with(
+        "everybody",
+        "To everybody: nine users on three servers, and Alice writes to all",
+        everybody,
+    )
+    .with(
+        "emit",
+        "From outside: emit, a program that is not a Socket.IO server",
+        from_outside,
+    )
+    .with(
+        "stock-driver",
+        "Redis dies and comes back: the adapter's own driver (DRIVER=stock)",
+        redis_dies::with_the_stock_driver,
+    )
+    .with(
+        "resilient-driver",
+        "The same with another driver: one line changed (DRIVER=resilient)",
+        redis_dies::with_the_resilient_driver,
+    )
     .with_program("emit", async || Emit::parse().run().await)
-    .with_program("pusher", pusher::run)
+    .by_hand(by_hand)
     .with_page(async |stage| observatory::open(stage, &SCENE).await)
-    .run(lesson)
+    .run()
 }
 
-async fn lesson(stage: &mut Stage) -> Result<()> {
-    ensure!(
-        env::var_os("CHAT_SECRET").is_none(),
-        "the lesson's users have no tokens: unset CHAT_SECRET, or start servers one by one, with PORT"
-    );
-    stage.note(
-        "nginx with ip_hash, three servers, Redis between them, and a program outside\n\
-         them all. Watch which messages arrive, and what becomes of them when Redis dies.\n\n",
-    );
-    let redis = stage.start_redis().await?;
-    stage.start_servers(3, &[("ADAPTER", "off")]).await?;
-    let url = stage.start_nginx("06-full-stack.conf").await?;
-    without_the_adapter(stage, &url).await?;
-
-    with_the_adapter(stage, &url, &redis).await?;
-    a_user_with_two_devices(stage, &url).await?;
-    everybody(stage, &url).await?;
-    from_outside(stage, &url, &redis).await?;
-    redis_dies(stage, &url).await?;
-
-    let redis = stage.redis_for_commands();
-    let [alice, bob] = [0, 1].map(|server| address_for(server, 3));
-    let pid = stage.server_pid('B').unwrap_or_default();
-    let port = stage.server_addresses()[1].port();
-    let [a, b] = [stage.server_url('A')?, stage.server_url('B')?];
-    stage.try_by_hand(format!(
-        "Alice and Bob in a browser, on servers A and B; and anyone, through nginx\n\n  \
-         {a}/pair?bob={b}\n  \
-         {url}\n\n\
-         Alice and Bob, in two terminals; write `bob: hi`\n\n  \
-         cargo run -p ch05-redis-pubsub --bin user -- alice {url} --from {alice}\n  \
-         cargo run -p ch05-redis-pubsub --bin user -- bob {url} --from {bob}\n\n\
-         From outside; then with server B dead, and back again\n\n  \
-         {redis}cargo run -p ch06-full-stack --bin emit -- bob hi\n  \
-         kill -9 {pid}\n  \
-         {redis}PORT={port} cargo run -p ch06-full-stack"
-    ));
-    Ok(())
-}
-
-async fn without_the_adapter(stage: &Stage, url: &str) -> Result<()> {
-    stage.step("ADAPTER=off: Alice's address leads to server A, Bob's to B");
-    let (alice, mut bob) = alice_and_bob(stage, url, Transport::Upgrade).await?;
+async fn without_the_adapter(stage: &mut Stage) -> Result<()> {
+    start_stack(stage, &[("ADAPTER", "off")]).await?;
+    let [alice, mut bob] = alice_and_bob(stage, Transport::Upgrade).await?;
     stage.claim_seen(
-        "ip_hash has brought them to two servers",
-        format!("alice is {}, bob {}", address_for(0, 3), address_for(1, 3)),
-        stage.letter_of(alice.socket.owner) == Some('A')
-            && stage.letter_of(bob.socket.owner) == Some('B'),
+        "ip_hash has sent them to two servers",
+        format!("Alice is {}, Bob {}", address_for(0, 3), address_for(1, 3)),
+        stage.servers.letter_of(alice.socket.owner) == Some('A')
+            && stage.servers.letter_of(bob.socket.owner) == Some('B'),
     );
-    let (arrived, seen) = write(&alice, &mut bob, "hi").await?;
-    stage.show(seen);
-    stage.claim("her message is lost: A knows no Bob", !arrived);
+    let arrived = write_shown(stage, &alice, &mut bob, "hi").await?;
+    stage.claim_failure(
+        "her message is lost",
+        "on server A, the room bob is empty",
+        !arrived,
+    );
     Ok(())
 }
 
-async fn with_the_adapter(stage: &mut Stage, url: &str, redis: &str) -> Result<()> {
-    stage.step("ADAPTER=redis: the same two, over each transport");
-    stage.restart_servers(&[("REDIS_URL", redis)]).await?;
+async fn with_the_adapter(stage: &mut Stage) -> Result<()> {
+    start_with_redis(stage, RESILIENT).await?;
     for transport in [Transport::Polling, Transport::WebSocket, Transport::Upgrade] {
-        let (alice, mut bob) = alice_and_bob(stage, url, transport).await?;
-        let (arrived, seen) = write(&alice, &mut bob, "hi").await?;
-        stage.show(seen);
-        stage.claim(format!("it arrives, with {transport}"), arrived);
+        let [alice, mut bob] = alice_and_bob(stage, transport).await?;
+        let arrived = write_shown(stage, &alice, &mut bob, "hi").await?;
+        stage.claim(format!("it arrives, transport: {transport}"), arrived);
     }
     Ok(())
 }
 
-async fn a_user_with_two_devices(stage: &Stage, url: &str) -> Result<()> {
-    stage.step("A room for each user: Bob has two devices, on servers B and C");
-    let alice = User::connect(url, "alice", 0, Transport::Upgrade).await?;
-    let mut laptop = User::connect(url, "bob", 1, Transport::Upgrade).await?;
-    let mut phone = User::connect(url, "bob", 2, Transport::Polling).await?;
-    let mut carol = User::connect(url, "carol", 1, Transport::Upgrade).await?;
-    alice.say("bob", "hi, both").await?;
-    stage.claim(
-        "both hear it",
-        laptop.hears("alice", "hi, both").await && phone.hears("alice", "hi, both").await,
-    );
-    // What she hears next is for her: the other message did not come before it.
-    alice.say("carol", "hi, carol").await?;
-    stage.claim(
-        "and Carol, on server B too, does not",
-        carol.hears("alice", "hi, carol").await,
-    );
+async fn two_devices(stage: &mut Stage) -> Result<()> {
+    start_with_redis(stage, RESILIENT).await?;
+    let alice = connect(stage, "alice", 0, Transport::Upgrade).await?;
+    let mut laptop = connect(stage, "bob", 1, Transport::Upgrade).await?;
+    let mut phone = connect(stage, "bob", 2, Transport::Polling).await?;
+    let mut carol = connect(stage, "carol", 1, Transport::Upgrade).await?;
+    let on_laptop = write_shown(stage, &alice, &mut laptop, "hi, both").await?;
+    let on_phone = phone.hears("alice", "hi, both").await;
+    stage.claim("both devices receive her message", on_laptop && on_phone);
+    // If this is the first message that Carol receives, she did not receive the other one.
+    let is_first = write_shown(stage, &alice, &mut carol, "hi, carol").await?;
+    stage.claim("Carol, also on server B, does not receive it", is_first);
     Ok(())
 }
 
-async fn everybody(stage: &Stage, url: &str) -> Result<()> {
-    stage.step("To everybody: nine users on three servers, and Alice shouts twice");
-    let alice = User::connect(url, "alice", 0, Transport::Upgrade).await?;
+async fn everybody(stage: &mut Stage) -> Result<()> {
+    start_with_redis(stage, RESILIENT).await?;
+    let alice = connect(stage, "alice", 0, Transport::Upgrade).await?;
     let mut others = Vec::new();
     for number in 0..9 {
-        others.push(
-            User::connect(
-                url,
-                &format!("user {number}"),
-                number % 3,
-                Transport::Upgrade,
-            )
-            .await?,
-        );
+        let name = format!("user {number}");
+        others.push(connect(stage, &name, number % 3, Transport::Upgrade).await?);
     }
     alice.shout("hello world").await?;
     alice.shout("goodbye").await?;
-    let mut heard_once = 0;
+    let mut received_both = 0;
     for user in &mut others {
-        // Next comes the second message: the first did not come twice.
-        let once = user.hears("alice", "hello world").await && user.hears("alice", "goodbye").await;
-        heard_once += usize::from(once);
+        // If "goodbye" is next, "hello world" did not come twice.
+        let both = user.hears("alice", "hello world").await && user.hears("alice", "goodbye").await;
+        received_both += usize::from(both);
     }
     stage.claim_seen(
-        "everybody hears both words, each once and in order",
-        format!("{heard_once} of 9"),
-        heard_once == 9,
+        "everybody receives both messages, each once and in order",
+        format!("{received_both} of 9"),
+        received_both == 9,
     );
     Ok(())
 }
 
-async fn from_outside(stage: &Stage, url: &str, redis: &str) -> Result<()> {
-    stage.step("From outside: emit, a program that is no Socket.IO server");
-    let mut bob = User::connect(url, "bob", 1, Transport::Upgrade).await?;
+async fn from_outside(stage: &mut Stage) -> Result<()> {
+    start_with_redis(stage, RESILIENT).await?;
+    let redis = stage.redis.start().await?;
+    let mut bob = connect(stage, "bob", 1, Transport::Upgrade).await?;
     let emit = stage.start_program(
         "emit",
         &["bob", "hello from outside"],
-        &[("REDIS_URL", redis)],
+        &[("REDIS_URL", &redis)],
     )?;
     let arrived = bob.hears("emit", "hello from outside").await;
     emit.finish().await?;
@@ -166,57 +156,76 @@ async fn from_outside(stage: &Stage, url: &str, redis: &str) -> Result<()> {
     Ok(())
 }
 
-async fn redis_dies(stage: &mut Stage, url: &str) -> Result<()> {
-    stage.step("Redis dies, and comes back");
-    if !stage.owns_redis() {
-        stage.note("Not tried: this Redis is not the stage's own, so it is left alone.");
-        return Ok(());
-    }
-    let (alice, mut bob) = alice_and_bob(stage, url, Transport::Upgrade).await?;
-    let mut ann = User::connect(url, "ann", 0, Transport::Upgrade).await?;
-
-    stage.kill_redis().await;
-    stage.await_line('A', "Redis is gone").await;
-    let (near, seen) = write(&alice, &mut ann, "still there?").await?;
-    stage.show(seen);
-    let (far, seen) = write(&alice, &mut bob, "and you?").await?;
-    stage.show(seen);
-    stage.claim("on one server, messages still arrive", near);
-    stage.claim("between servers they do not, and nobody keeps them", !far);
-
-    stage.restart_redis().await?;
-    let heard = write_until_heard(&alice, &mut bob, Duration::from_secs(5)).await?;
-    stage.await_line('A', "Redis is back").await;
-    let seen = heard.map_or("never".to_owned(), |(lost, after)| {
-        format!("after {:.2} s, {lost} more lost", after.as_secs_f64())
-    });
-    stage.claim_seen(
-        "between servers they arrive again, and nothing was restarted",
-        seen,
-        heard.is_some(),
-    );
-    Ok(())
-}
-
-async fn alice_and_bob(stage: &Stage, url: &str, transport: Transport) -> Result<(User, User)> {
-    Ok((
-        enter(stage, url, "alice", 0, transport).await?,
-        enter(stage, url, "bob", 1, transport).await?,
+async fn by_hand(stage: &mut Stage) -> Result<String> {
+    start_with_redis(stage, RESILIENT).await?;
+    let url = stage.nginx.url()?;
+    let redis = stage.redis.for_commands();
+    let [alice, bob] = [0, 1].map(|server| address_for(server, 3));
+    let pid = stage.servers.pid('B').unwrap_or_default();
+    let port = stage.servers.addresses()[1].port();
+    let [a, b] = [stage.servers.url('A')?, stage.servers.url('B')?];
+    Ok(format!(
+        "Alice on server A and Bob on server B, in a browser; or anyone, through nginx:\n\n  \
+         {a}/pair?bob={b}\n  \
+         {url}\n\n\
+         Alice and Bob in two terminals. Write `bob: hi`:\n\n  \
+         cargo run -p ch05-redis-pubsub --bin user -- alice {url} --from {alice}\n  \
+         cargo run -p ch05-redis-pubsub --bin user -- bob {url} --from {bob}\n\n\
+         A message from outside. Then kill server B, and start it again:\n\n  \
+         {redis}cargo run -p ch06-full-stack --bin emit -- bob hi\n  \
+         kill -9 {pid}\n  \
+         {redis}PORT={port} cargo run -p ch06-full-stack"
     ))
 }
 
-/// Connects a user; if that fails, what was seen says why.
-async fn enter(
-    stage: &Stage,
-    url: &str,
-    name: &str,
-    server: usize,
-    transport: Transport,
-) -> Result<User> {
-    let client = User::client(url, name, server);
-    let user = User::connect_with(&client, transport).await;
-    if user.is_err() {
-        stage.show(client.take_seen());
-    }
-    user.with_context(|| format!("{name} cannot connect"))
+/// New servers with the adapter and this driver, Redis, and nginx.
+async fn start_with_redis(stage: &mut Stage, driver: &str) -> Result<()> {
+    let redis = stage.redis.start().await?;
+    start_stack(stage, &[("REDIS_URL", &redis), ("DRIVER", driver)]).await
+}
+
+/// New servers with this environment, and nginx. Only the first start is shown.
+async fn start_stack(stage: &mut Stage, environment: &[(&str, &str)]) -> Result<()> {
+    stage.mute(stage.nginx.pid().is_some());
+    let started = start_parts(stage, environment).await;
+    stage.mute(false);
+    started
+}
+
+async fn start_parts(stage: &mut Stage, environment: &[(&str, &str)]) -> Result<()> {
+    stage.servers.stop().await;
+    stage.servers.start(3, environment).await?;
+    stage.nginx.start("06-full-stack.conf").await?;
+    Ok(())
+}
+
+async fn alice_and_bob(stage: &Stage, transport: Transport) -> Result<[User; 2]> {
+    Ok([
+        connect(stage, "alice", 0, transport).await?,
+        connect(stage, "bob", 1, transport).await?,
+    ])
+}
+
+/// Connects a user through nginx, which sends the user to the server with this index.
+async fn connect(stage: &Stage, name: &str, server: usize, transport: Transport) -> Result<User> {
+    let connected = User::connect(&stage.nginx.url()?, name, server, transport).await;
+    connected.map_err(|error| match error.refused_by() {
+        Some(server) => {
+            let server = stage.servers.name_of(Some(server));
+            anyhow!("{name} cannot connect, server {server} answers {error}")
+        }
+        None => anyhow!("{name} cannot connect: {error}"),
+    })
+}
+
+/// One user writes to another, and the stage shows it. Returns whether the message arrived.
+async fn write_shown(stage: &Stage, from: &User, to: &mut User, text: &str) -> Result<bool> {
+    let arrived = write(from, to, text).await?;
+    stage.record(Event::Message {
+        from: from.name.clone(),
+        to: to.name.clone(),
+        text: text.to_owned(),
+        arrived,
+    });
+    Ok(arrived)
 }

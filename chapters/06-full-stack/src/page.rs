@@ -1,9 +1,9 @@
-//! The chat in a browser: one user's page at `/`, and two side by side at `/pair`.
+//! The chat in a browser: one user's page at `/`, and two users side by side at `/pair`.
 
 use axum::{Router, response::Response, routing::get};
 
-/// The pages, and what they load.
-pub(crate) fn routes() -> Router {
+/// The pages and their files.
+pub fn routes() -> Router {
     let script = include_str!("../page/chat.js");
     let pair_script = include_str!("../page/pair.js");
     let style = include_str!("../page/chat.css");
@@ -20,7 +20,7 @@ async fn chat() -> Response {
     pages::page_in_frame(include_str!("../page/index.html")).await
 }
 
-/// Its frames are the chats of two servers, so of two origins.
+/// Its two frames are the chats of two servers.
 async fn pair() -> Response {
     pages::page_in_frame(include_str!("../page/pair.html")).await
 }

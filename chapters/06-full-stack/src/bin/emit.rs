@@ -1,4 +1,4 @@
-//! Sends a message to a user of the chat; no Socket.IO server in here.
+//! Sends a message to a user of the chat. It is not a Socket.IO server.
 //!
 //! ```text
 //! cargo run -p ch06-full-stack --bin emit -- bob "hello from outside"

@@ -1,0 +1,6 @@
+//! The tests of `beside-node`.
+
+// All of this program is a test, its helpers too.
+#![allow(clippy::unwrap_used)]
+
+mod same_requests;

@@ -1,0 +1,9 @@
+//! The driver, with a real Redis that is killed and started again.
+
+// All of this program is a test, its helpers too.
+#![allow(clippy::unwrap_used)]
+
+mod hanging;
+mod restart;
+mod server;
+mod target;

@@ -1,0 +1,337 @@
+//! Redis: which one, and its life.
+
+use std::{
+    env,
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use futures_util::future::select_ok;
+use tokio::{sync::mpsc, time::timeout};
+
+use crate::{
+    parts::find::on_path,
+    parts::ports::{Ports, loopback},
+    parts::process::{Process, Spec, ended, how},
+};
+
+const PORT: u16 = 6379;
+/// How long a Redis may take to say PONG.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A Redis that answers.
+pub(crate) struct RunningRedis {
+    /// Where it is, as `redis://…`.
+    pub(crate) url: String,
+    /// Which one it is and where it comes from, for the learner.
+    pub(crate) origin: String,
+    source: Source,
+}
+
+/// What a Redis is started from.
+enum Source {
+    /// Somebody else's: the stage uses it and leaves it alone.
+    Found,
+    /// `redis-server` or `valkey-server`, the stage's own.
+    Program {
+        program: PathBuf,
+        address: SocketAddr,
+        keeps: Keeps,
+        process: Option<Process>,
+    },
+    /// The pub/sub server of this workspace.
+    Embedded {
+        address: SocketAddr,
+        server: Option<embedded_pubsub::Server>,
+    },
+}
+
+/// What a Redis that the stage starts still has when it is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeps {
+    /// Nothing: channels have no memory anyway.
+    Nothing,
+    /// Its keys: each change is in a file before it is answered. Source: Redis' setting
+    /// `appendonly`; the file outlives the process, though maybe not the machine.
+    Keys,
+}
+
+impl RunningRedis {
+    /// Where Redis is unless somebody says otherwise.
+    pub(crate) const USUAL_URL: &str = "redis://127.0.0.1:6379";
+
+    /// `REDIS_URL`, else whatever answers PING on 6379, else a server on `PATH`, else the
+    /// embedded pub/sub server.
+    ///
+    /// `REDIS_URL=embedded` asks for the embedded one. With free ports, the stage shares
+    /// nothing, so it does not look on 6379 either.
+    pub(crate) async fn start(ports: &Ports, scratch: &Path, keeps: Keeps) -> Result<Self> {
+        let named = env::var("REDIS_URL").ok();
+        if let Some(url) = named.as_deref().filter(|url| *url != "embedded") {
+            return Self::named(url).await;
+        }
+        let embedded_only = named.is_some();
+        if !embedded_only && matches!(ports, Ports::Article) {
+            let url = Self::USUAL_URL.to_owned();
+            if listens(loopback(PORT)) {
+                let version = ping(&url).await.with_context(|| {
+                    format!(
+                        "port {PORT} is taken by something that cannot be used as Redis: name one with \
+                         REDIS_URL (its password goes there too, redis://:password@127.0.0.1), or take \
+                         free ports with `-- --ports auto`"
+                    )
+                })?;
+                return Ok(Self {
+                    url,
+                    origin: format!("{version}, found on port {PORT}"),
+                    source: Source::Found,
+                });
+            }
+        }
+        let address = ports.instead_of(PORT)?;
+        let url = format!("redis://{address}");
+        let program = installed().filter(|_| !embedded_only);
+        let mut redis = match program {
+            Some(program) => Self {
+                url,
+                origin: program.display().to_string(),
+                source: Source::Program {
+                    program,
+                    address,
+                    keeps,
+                    process: None,
+                },
+            },
+            None => Self {
+                url,
+                origin: "the embedded pub/sub server (pub/sub only, no keys)".to_owned(),
+                source: Source::Embedded {
+                    address,
+                    server: None,
+                },
+            },
+        };
+        redis.restart(scratch).await?;
+        if let Source::Program { program, .. } = &redis.source {
+            redis.origin = format!("{}, {}", ping(&redis.url).await?, program.display());
+        }
+        Ok(redis)
+    }
+
+    /// The one at `urls`, or several nodes of a cluster, with commas between them: one of them
+    /// must answer.
+    async fn named(urls: &str) -> Result<Self> {
+        for url in urls.split(',') {
+            redis::Client::open(url.trim()).map_err(|_| {
+                anyhow!("REDIS_URL={urls} is no Redis URL: it looks like redis://127.0.0.1:6379")
+            })?;
+        }
+        let answers = urls.split(',').map(|url| Box::pin(ping(url.trim())));
+        let (version, _) = select_ok(answers).await.with_context(|| {
+            format!(
+                "REDIS_URL={urls} cannot be used: start that Redis, or unset REDIS_URL to have one found"
+            )
+        })?;
+        Ok(Self {
+            url: urls.to_owned(),
+            origin: format!("{version}, from REDIS_URL"),
+            source: Source::Found,
+        })
+    }
+
+    /// Whether the stage may end it and start it again.
+    pub(crate) fn is_own(&self) -> bool {
+        !matches!(self.source, Source::Found)
+    }
+
+    /// Whether it runs; somebody else's is taken to.
+    pub(crate) fn is_up(&self) -> bool {
+        match &self.source {
+            Source::Found => true,
+            Source::Program { process, .. } => process.as_ref().is_some_and(Process::is_running),
+            Source::Embedded { server, .. } => server.is_some(),
+        }
+    }
+
+    pub(crate) fn pid(&self) -> Option<u32> {
+        match &self.source {
+            Source::Program { process, .. } => process.as_ref().map(Process::pid),
+            Source::Found | Source::Embedded { .. } => None,
+        }
+    }
+
+    /// The process to watch, where there is one; and what its end means, and what a learner
+    /// types to bring it back.
+    pub(crate) fn process(&self) -> Option<(&Process, String)> {
+        let Source::Program {
+            program,
+            address,
+            process: Some(process),
+            ..
+        } = &self.source
+        else {
+            return None;
+        };
+        let way_back = format!(
+            "Messages stay on the server that they came to, and what was on its way is lost.\n\
+             It comes back with\n\n  {} --bind 127.0.0.1 --port {} --save ''\n\n",
+            program.display(),
+            address.port()
+        );
+        Some((process, way_back))
+    }
+
+    /// Ends it, as a crash would: every connection breaks.
+    pub(crate) async fn kill(&mut self) {
+        match &mut self.source {
+            Source::Found => {}
+            Source::Program { process, .. } => {
+                if let Some(process) = process.take() {
+                    process.kill().await;
+                }
+            }
+            Source::Embedded { server, .. } => {
+                if let Some(server) = server.take() {
+                    server.stop().await;
+                }
+            }
+        }
+    }
+
+    /// Whether it still has what a lesson asks for when it is started again. Somebody else's is
+    /// taken as it is, and the embedded one has no keys.
+    pub(crate) fn keeps(&self, asked: Keeps) -> bool {
+        match &self.source {
+            Source::Found | Source::Embedded { .. } => true,
+            Source::Program { keeps, .. } => *keeps == asked,
+        }
+    }
+
+    /// What it still has from now on when it is started again.
+    pub(crate) fn set_keeps(&mut self, keeping: Keeps) {
+        if let Source::Program { keeps, .. } = &mut self.source {
+            *keeps = keeping;
+        }
+    }
+
+    /// Starts it again on the same port; ready once it answers.
+    pub(crate) async fn restart(&mut self, scratch: &Path) -> Result<()> {
+        match &mut self.source {
+            Source::Found => {}
+            Source::Program {
+                program,
+                address,
+                keeps,
+                process,
+            } => *process = Some(spawn(program, *address, *keeps, scratch).await?),
+            Source::Embedded { address, server } => {
+                *server = Some(embedded_pubsub::Server::start(*address)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `redis-server` on `PATH`, or Valkey's.
+pub fn installed() -> Option<PathBuf> {
+    ["redis-server", "valkey-server"]
+        .iter()
+        .find_map(|name| on_path(name))
+}
+
+async fn spawn(
+    program: &Path,
+    address: SocketAddr,
+    keeps: Keeps,
+    scratch: &Path,
+) -> Result<Process> {
+    let appendonly = match keeps {
+        Keeps::Nothing => "no",
+        Keeps::Keys => "yes",
+    };
+    let port = address.port().to_string();
+    let redis = Spec::new(program)
+        .arguments(["--bind", "127.0.0.1", "--port", &port])
+        .arguments(["--save", "", "--appendonly", appendonly, "--dir"])
+        .arguments([scratch.as_os_str()]);
+    spawn_ready(&redis, scratch, &format!("on port {port}")).await
+}
+
+/// Starts a `redis-server`, and waits until it accepts connections.
+///
+/// # Errors
+/// When it ends instead: what became of it while it started there.
+pub async fn spawn_ready(redis: &Spec<'_>, scratch: &Path, place: &str) -> Result<Process> {
+    let (said, mut ready) = mpsc::channel(1);
+    let process = Process::spawn(redis, scratch, move |line| {
+        if line.contains("Ready to accept connections") {
+            // A full channel means that this was said before.
+            let _said_already = said.try_send(());
+        }
+    })?;
+    tokio::select! {
+        // Not `None`: that is the end of what it writes, and so of Redis.
+        Some(()) = ready.recv() => Ok(process),
+        status = ended(process.watch_exit()) => {
+            let how = status.map(how).unwrap_or_default();
+            bail!(
+                "{} {how} while it started {place}: start this again, or see what it says by itself",
+                redis.program().display()
+            )
+        }
+    }
+}
+
+fn listens(address: SocketAddr) -> bool {
+    TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
+}
+
+/// Says PING, makes sure of RESP3, and asks for the version: `Redis 7.0.15`.
+async fn ping(url: &str) -> Result<String> {
+    let client = redis::Client::open(url)?;
+    let asked = async {
+        let connected = client.get_multiplexed_async_connection().await;
+        let mut connection = connected.map_err(explained)?;
+        redis::cmd("PING").exec_async(&mut connection).await?;
+        // Chapter 6 hears messages over the connection that it publishes on.
+        redis::cmd("HELLO")
+            .arg(3)
+            .exec_async(&mut connection)
+            .await
+            .context("it does not speak RESP3, as Redis does from 6.0 on")?;
+        let info: String = redis::cmd("INFO")
+            .arg("server")
+            .query_async(&mut connection)
+            .await?;
+        anyhow::Ok(info)
+    };
+    let info = timeout(PATIENCE, asked)
+        .await
+        .map_err(|_| anyhow!("no answer to PING within {} s", PATIENCE.as_secs()))??;
+    let field = |name| field(&info, name);
+    let version = match (field("server_name"), field("valkey_version")) {
+        (Some("valkey"), Some(version)) => format!("Valkey {version}"),
+        (Some("embedded-pubsub"), _) => "an embedded pub/sub server".to_owned(),
+        _ => format!("Redis {}", field("redis_version").unwrap_or("?")),
+    };
+    Ok(match field("redis_mode") {
+        Some("cluster") => format!("{version}, a cluster"),
+        _ => version,
+    })
+}
+
+/// An answer that is no Redis protocol is a list of unexpected bytes in the client's words.
+fn explained(error: redis::RedisError) -> anyhow::Error {
+    match error.kind() {
+        redis::ErrorKind::Parse => anyhow!("the program that answers there is not Redis"),
+        _ => error.into(),
+    }
+}
+
+/// A line `name:value` of what `INFO` and `CLUSTER INFO` answer.
+pub fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = info.lines();
+    lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+}

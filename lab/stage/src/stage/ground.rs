@@ -1,0 +1,32 @@
+//! What all parts of a stage share.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Mutex};
+
+use crate::{
+    client::lock,
+    parts::{ports::Ports, rewrite::Swap, scratch::Scratch},
+    seen::journal::Journal,
+};
+
+/// What all parts of a stage share. The temporary folder goes with the last of them.
+pub(crate) struct Ground {
+    /// The chapter's binary, whose copies are servers and other programs.
+    pub(crate) binary: PathBuf,
+    pub(crate) journal: Journal,
+    pub(crate) ports: Ports,
+    pub(crate) scratch: Scratch,
+    /// Each server's port in the article, and where the server listens.
+    pub(crate) servers: Mutex<Vec<(u16, SocketAddr)>>,
+}
+
+impl Ground {
+    /// The servers' addresses, for a config that names the article's.
+    pub(crate) fn server_swaps(&self) -> Vec<Swap> {
+        let servers = lock(&self.servers);
+        let swaps = servers.iter().map(|(port, with)| Swap::Server {
+            port: *port,
+            with: *with,
+        });
+        swaps.collect()
+    }
+}

@@ -1,0 +1,172 @@
+//! Redis on a stage.
+
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+
+use super::ground::Ground;
+use crate::{
+    parts::{
+        redis::{Keeps, RunningRedis},
+        watch::Watch,
+    },
+    seen::event::{Event, Part},
+};
+
+/// Redis, found or started. Dropping it kills the stage's own.
+pub struct Redis {
+    ground: Arc<Ground>,
+    // First the watch: the end of what it watches is no news then.
+    watch: Option<Watch>,
+    running: Option<RunningRedis>,
+}
+
+impl Redis {
+    pub(super) fn new(ground: Arc<Ground>) -> Self {
+        Self {
+            ground,
+            watch: None,
+            running: None,
+        }
+    }
+
+    pub(super) async fn stop(&mut self) {
+        self.watch = None;
+        if let Some(mut redis) = self.running.take() {
+            redis.kill().await;
+        }
+    }
+
+    /// Finds or starts Redis, unless it runs already. Returns its URL.
+    ///
+    /// # Errors
+    /// When `REDIS_URL` does not parse or answer, or the port is in use.
+    pub async fn start(&mut self) -> Result<String> {
+        self.start_that_keeps(Keeps::Nothing).await
+    }
+
+    /// The same; if it is the stage's own, it has its keys still when it is started again.
+    ///
+    /// # Errors
+    /// As for [`Redis::start`].
+    pub async fn start_with_persistence(&mut self) -> Result<String> {
+        self.start_that_keeps(Keeps::Keys).await
+    }
+
+    async fn start_that_keeps(&mut self, keeps: Keeps) -> Result<String> {
+        if let Some(redis) = &self.running {
+            let url = redis.url.clone();
+            let (is_up, keeps_it) = (redis.is_up(), redis.keeps(keeps));
+            if is_up && keeps_it {
+                return Ok(url);
+            }
+            if is_up {
+                self.kill().await;
+            }
+            if let Some(redis) = &mut self.running {
+                redis.set_keeps(keeps);
+            }
+            self.restart().await?;
+            return Ok(url);
+        }
+        let redis =
+            RunningRedis::start(&self.ground.ports, self.ground.scratch.path(), keeps).await?;
+        self.record_up(&redis);
+        let url = redis.url.clone();
+        self.running = Some(redis);
+        self.watch();
+        Ok(url)
+    }
+
+    /// Where Redis is, if the chapter has one.
+    pub fn url(&self) -> Option<String> {
+        self.running.as_ref().map(|redis| redis.url.clone())
+    }
+
+    /// The process of the stage's own Redis, where it has one of its own.
+    pub fn pid(&self) -> Option<u32> {
+        self.running.as_ref().and_then(RunningRedis::pid)
+    }
+
+    /// Which Redis it is, and whether it runs; somebody else's is taken to run.
+    pub fn origin(&self) -> Option<(String, bool)> {
+        self.running
+            .as_ref()
+            .map(|redis| (redis.origin.clone(), redis.is_up()))
+    }
+
+    /// What stands before a command in another terminal, so that it finds the stage's
+    /// Redis: `REDIS_URL=… `, or nothing if it is where everyone looks.
+    pub fn for_commands(&self) -> String {
+        match &self.running {
+            Some(redis) if redis.url != RunningRedis::USUAL_URL => {
+                format!("REDIS_URL={} ", redis.url)
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// Whether Redis is the stage's own, so that it may be killed.
+    pub fn is_own(&self) -> bool {
+        self.running.as_ref().is_some_and(RunningRedis::is_own)
+    }
+
+    /// Refuses an experiment that kills Redis where Redis is not the stage's own.
+    ///
+    /// # Errors
+    /// One sentence, if it is not.
+    pub fn may_be_killed(&self) -> Result<()> {
+        ensure!(
+            self.is_own(),
+            "this Redis is not the stage's own and is not killed: unset REDIS_URL, or take free \
+             ports with --ports auto"
+        );
+        Ok(())
+    }
+
+    /// Kills the stage's own Redis.
+    pub async fn kill(&mut self) {
+        self.watch = None;
+        if let Some(redis) = self.running.as_mut().filter(|redis| redis.is_own()) {
+            let how = match redis.pid() {
+                Some(pid) => format!("kill -9 {pid}"),
+                None => "stopped, every connection broken".to_owned(),
+            };
+            redis.kill().await;
+            self.ground.journal.record(Event::Down {
+                part: Part::Redis,
+                how,
+            });
+        }
+    }
+
+    /// Starts the stage's own Redis again, where it was.
+    ///
+    /// # Errors
+    /// When its port is in use by now.
+    pub async fn restart(&mut self) -> Result<()> {
+        if let Some(redis) = self.running.as_mut() {
+            redis.restart(self.ground.scratch.path()).await?;
+        }
+        if let Some(redis) = &self.running {
+            self.record_up(redis);
+        }
+        self.watch();
+        Ok(())
+    }
+
+    fn record_up(&self, redis: &RunningRedis) {
+        self.ground.journal.record(Event::Up {
+            part: Part::Redis,
+            pid: redis.pid(),
+            detail: format!("{}, {}", redis.url, redis.origin),
+        });
+    }
+
+    fn watch(&mut self) {
+        let process = self.running.as_ref().and_then(RunningRedis::process);
+        self.watch = process.map(|(process, way_back)| {
+            Watch::new(Part::Redis, process, &self.ground.journal, way_back)
+        });
+    }
+}

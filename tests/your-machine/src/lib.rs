@@ -1,0 +1,1 @@
+//! Says at the end of `cargo test --workspace` what this machine could not test.

@@ -1,21 +1,15 @@
 //! Hostile clients of chapter 1's server, whose limits every chapter's server has.
 //!
-//! Two tests wait for 30 s each, the time that a client has for the head of a request. They
-//! wait at the same time, as tests of one program do.
+//! The limits in time are tested with chapter 3's server (`03_slow_clients.rs`), because those tests
+//! wait, and so they wait together with others.
 
 use std::{net::SocketAddr, time::Duration};
 
-use ch01_express_pid::app;
 use harness::{
-    attack::{
-        all_closed, drip, grew_at_most, idle, meanwhile, no_http, raise_limit, resident, send,
-    },
+    attack::{grew_at_most, idle, meanwhile, no_http, raise_limit, resident, send},
     binary::{Running, command},
 };
-use lab_server::{
-    bounds::{HEAD_SIZE, HEAD_TIME},
-    listen_on,
-};
+use lab_server::bounds::HEAD_SIZE;
 
 const CHAPTER: &str = env!("CARGO_BIN_EXE_ch01-express-pid");
 
@@ -26,14 +20,6 @@ fn server() -> (Running, SocketAddr) {
     (server, ([127, 0, 0, 1], port).into())
 }
 
-/// The same application, served by axum alone.
-async fn as_axum_serves_it() -> SocketAddr {
-    let listener = listen_on(0).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, app()).await });
-    address
-}
-
 /// A request of a client that behaves.
 async fn ask(address: SocketAddr) {
     let request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -41,36 +27,6 @@ async fn ask(address: SocketAddr) {
         .await
         .unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
-}
-
-#[tokio::test]
-async fn axum_alone_waits_for_a_slow_request_without_end_and_this_server_closes_it() {
-    let (_server, ours) = server();
-    let axums = as_axum_serves_it().await;
-    let begun = b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ";
-    // Long enough to see that axum does not close it at the same time.
-    let longer = HEAD_TIME + Duration::from_secs(3);
-    let (by_axum, slow, silent) = tokio::join!(
-        drip(axums, begun, b"x", longer),
-        drip(ours, begun, b"x", longer),
-        drip(ours, b"", b"", longer),
-    );
-    assert_eq!(by_axum, None, "this is why there is a limit");
-    for after in [slow.unwrap(), silent.unwrap()] {
-        assert!(after + Duration::from_secs(1) >= HEAD_TIME, "{after:?}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_idle_connections_disturb_no_other_client_and_are_closed_in_time() {
-    let count = raise_limit(10_000, 2);
-    let (server, address) = server();
-    let before = resident(server.pid());
-    let connections = meanwhile(idle(address, count), async || ask(address).await).await;
-    // 11 KiB each were measured: hyper's first read buffer, and a task.
-    grew_at_most(server.pid(), before, count * 20);
-    let closed = all_closed(connections, HEAD_TIME + Duration::from_secs(10));
-    assert!(meanwhile(closed, async || ask(address).await).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

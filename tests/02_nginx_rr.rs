@@ -21,6 +21,7 @@ use harness::{
 use insta::assert_snapshot;
 use lab::Client;
 use rustix::process::Signal;
+use serde_json::json;
 
 const CHAPTER: &str = env!("CARGO_BIN_EXE_ch02-nginx-rr");
 
@@ -295,5 +296,29 @@ fn each_question_of_the_page_has_the_answer_that_the_real_stage_gives() {
             // Nine requests for two servers: C has answered the one that B refused.
             (equally_many, "A 4, C 5".to_owned()),
         ]
+    );
+}
+
+/// The page's own clients count their requests themselves. nginx's log counts all others.
+#[tokio::test]
+async fn the_page_counts_each_request_once_also_those_that_a_learner_sends_by_hand() {
+    let observatory = Observatory::after(CHAPTER, &["in-turn"]);
+    let mut events = observatory.events();
+    let state = events.state(|_| true);
+    assert_eq!(state["ledger"]["requests"], 0, "{state}");
+    let by_hand = you(state["nginx"]["url"].as_str().unwrap());
+    for _ in 0..3 {
+        assert_eq!(by_hand.get_once("/").await.unwrap().status, 200);
+    }
+    events.state(|state| state["ledger"]["answered"] == 3);
+
+    let order = json!({ "do": "requests", "count": 4, "addresses": "one" });
+    assert_eq!(observatory.act(&order).0, 200);
+    // nginx writes its log in order. This request is the last one, and the only one with an error.
+    assert_eq!(by_hand.get_once("/unknown").await.unwrap().status, 404);
+    let ledger = &events.state(|state| state["ledger"]["refused"] == 1)["ledger"];
+    assert_eq!(
+        (&ledger["requests"], &ledger["answered"]),
+        (&json!(8), &json!(7))
     );
 }

@@ -70,7 +70,7 @@ fn the_stage_names_a_killed_server_and_the_command_that_starts_it_again() {
         .expect("a server");
     kill_9(server);
     stage.line_with(&format!("PID {server} was killed (signal 9)"));
-    stage.line_with("Nobody answers on port");
+    stage.line_with("No server listens on port");
     stage.line_with("cargo run -p ch02-nginx-rr");
     ends_without_a_trace(stage, &scratch, &family);
 }
@@ -86,7 +86,7 @@ fn the_workers_of_a_killed_nginx_end_too() {
     stage.line_with(&format!("PID {} was killed (signal 9)", master[0]));
     // The stage prints this line after they have ended.
     all_end(&workers.into_iter().collect());
-    stage.line_with("its workers were ended with it");
+    stage.line_with("nginx and its workers have ended");
     ends_without_a_trace(stage, &scratch, &family);
 }
 

@@ -16,12 +16,14 @@ use harness::{
     bench::Bench,
     binary::{Running, command, every_claim_holds, is_refused, run},
     node::OfficialClient,
+    observatory::Observatory,
     transcript,
 };
 use insta::assert_snapshot;
 use lab::{Client, Transport};
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::time::sleep;
 
 const CHAPTER: &str = env!("CARGO_BIN_EXE_ch06-full-stack");
 const EMIT: &str = env!("CARGO_BIN_EXE_emit");
@@ -340,4 +342,35 @@ fn a_redis_that_does_not_answer_is_named() {
 #[test]
 fn emit_says_what_it_takes() {
     is_refused(&mut command(EMIT), 2, &["<USER>", "<TEXT>"]);
+}
+
+/// `PUBLISH` returns the number of subscribers, and the lesson counts the servers by it.
+#[tokio::test]
+async fn the_page_sees_each_message_and_does_not_count_as_a_subscriber() {
+    for embedded in [false, true] {
+        let mut chapter = command(CHAPTER);
+        chapter.arg("adapter").env_remove("REDIS_URL");
+        if embedded {
+            chapter.env("REDIS_URL", "embedded");
+        }
+        let observatory = Observatory::started_by(chapter);
+        let client = redis::Client::open(observatory.redis_url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+
+        let mut events = observatory.events();
+        let is_published = |event: &Value| event["event"] == "published";
+        let page = thread::spawn(move || while !events.batch().iter().any(is_published) {});
+        // The page may connect to Redis a moment later, so the message is sent more than once.
+        while !page.is_finished() {
+            let subscribers: usize = redis::cmd("PUBLISH")
+                .arg("socket.io-request#/#")
+                .arg("hi")
+                .query_async(&mut connection)
+                .await
+                .unwrap();
+            assert_eq!(subscribers, 3, "three servers (embedded: {embedded})");
+            sleep(Duration::from_millis(20)).await;
+        }
+        page.join().unwrap();
+    }
 }

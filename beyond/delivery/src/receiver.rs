@@ -130,7 +130,7 @@ impl Receiver {
                 self.catch_up(socket).await;
             }
             NOTIFICATION if heard.argument.as_str() != Some(&self.seen) => {
-                self.catch_up(socket).await
+                self.catch_up(socket).await;
             }
             _ => {}
         }

@@ -4,7 +4,7 @@
 //! chat servers through the emitter, as chapter 6's `emit` does. A channel is a room, and each
 //! user has a room of that name. So all devices of the user hear the event, on every server.
 //!
-//! [`event`] checks the body of a request, [`signature`] its signature, and [`shop`] is a program
+//! `event` checks the body of a request, `signature` its signature, and `shop` is a program
 //! that posts events.
 //!
 //! Source: Pusher Channels, HTTP API reference, "POST event (trigger an event)".

@@ -5,7 +5,6 @@
 
 pub mod bus;
 pub mod cluster;
-pub mod emit;
 pub mod fan_out;
 pub mod shard_killed;
 

@@ -9,14 +9,13 @@
 
 use std::{process::ExitCode, rc::Rc};
 
-use ch06_full_stack::experiment::User;
+use ch06_full_stack::{emit::Emit, experiment::User};
 use clap::Parser;
 use drills::Row;
 use lab::{Client, Event, Lesson, Result, Stage, Transport};
 use redis_cluster::{
     CHANNEL, Cluster,
     bus::{MESSAGES, cross, over_the_bus},
-    emit::Emit,
     fan_out::{Channels, SENT, fan_out, take_a_shard_down},
     shard_killed::{RECOVERED_WITHIN, with_the_resilient_driver, with_the_stock_driver},
 };
@@ -319,7 +318,7 @@ async fn by_hand(stage: &mut Stage, cluster: &Cluster) -> Result<String> {
         "Alice and Bob in a browser, on servers A and B; and a message to Bob from outside\n\n  \
          {a}/pair?bob={b}\n  \
          REDIS_URL=redis://127.0.0.1:{other} \\\n    \
-         cargo run -p redis-cluster --bin emit -- bob hi\n\n\
+         cargo run -p ch06-full-stack --bin emit -- bob hi\n\n\
          The slots of each node, and the subscribers of the adapter's channel at {name}\n\n  \
          redis-cli -p {port} cluster nodes\n  \
          redis-cli -p {port} pubsub shardnumsub '{CHANNEL}'\n\n\

@@ -10,19 +10,19 @@
 
 mod questions;
 mod redis_dies;
+mod setup;
 
 use std::process::ExitCode;
 
-use anyhow::anyhow;
-use ch06_full_stack::{
-    chat::serve,
-    emit::Emit,
-    experiment::{User, address_for, write},
-};
+use ch06_full_stack::{chat::serve, emit::Emit, experiment::address_for};
 use clap::Parser;
-use lab::{Event, Lesson, Result, Stage, Transport};
+use lab::{Lesson, Result, Stage, Transport};
 
-use crate::{questions::SCENE, redis_dies::RESILIENT};
+use crate::{
+    questions::SCENE,
+    redis_dies::RESILIENT,
+    setup::{alice_and_bob, connect, start_stack, start_with_redis, write_shown},
+};
 
 fn main() -> ExitCode {
     Lesson::new(
@@ -176,56 +176,4 @@ async fn by_hand(stage: &mut Stage) -> Result<String> {
          kill -9 {pid}\n  \
          {redis}PORT={port} cargo run -p ch06-full-stack"
     ))
-}
-
-/// New servers with the adapter and this driver, Redis, and nginx.
-async fn start_with_redis(stage: &mut Stage, driver: &str) -> Result<()> {
-    let redis = stage.redis.start().await?;
-    start_stack(stage, &[("REDIS_URL", &redis), ("DRIVER", driver)]).await
-}
-
-/// New servers with this environment, and nginx. Only the first start is shown.
-async fn start_stack(stage: &mut Stage, environment: &[(&str, &str)]) -> Result<()> {
-    stage.mute(stage.nginx.pid().is_some());
-    let started = start_parts(stage, environment).await;
-    stage.mute(false);
-    started
-}
-
-async fn start_parts(stage: &mut Stage, environment: &[(&str, &str)]) -> Result<()> {
-    stage.servers.stop().await;
-    stage.servers.start(3, environment).await?;
-    stage.nginx.start("06-full-stack.conf").await?;
-    Ok(())
-}
-
-async fn alice_and_bob(stage: &Stage, transport: Transport) -> Result<[User; 2]> {
-    Ok([
-        connect(stage, "alice", 0, transport).await?,
-        connect(stage, "bob", 1, transport).await?,
-    ])
-}
-
-/// Connects a user through nginx, which sends the user to the server with this index.
-async fn connect(stage: &Stage, name: &str, server: usize, transport: Transport) -> Result<User> {
-    let connected = User::connect(&stage.nginx.url()?, name, server, transport).await;
-    connected.map_err(|error| match error.refused_by() {
-        Some(server) => {
-            let server = stage.servers.name_of(Some(server));
-            anyhow!("{name} cannot connect, server {server} answers {error}")
-        }
-        None => anyhow!("{name} cannot connect: {error}"),
-    })
-}
-
-/// One user writes to another, and the stage shows it. Returns whether the message arrived.
-async fn write_shown(stage: &Stage, from: &User, to: &mut User, text: &str) -> Result<bool> {
-    let arrived = write(from, to, text).await?;
-    stage.record(Event::Message {
-        from: from.name.clone(),
-        to: to.name.clone(),
-        text: text.to_owned(),
-        arrived,
-    });
-    Ok(arrived)
 }

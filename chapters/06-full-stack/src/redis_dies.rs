@@ -5,7 +5,7 @@ use std::time::Duration;
 use ch06_full_stack::experiment::{User, write_until_heard};
 use lab::{Result, Stage, Transport};
 
-use crate::{alice_and_bob, connect, start_with_redis, write_shown};
+use crate::setup::{alice_and_bob, connect, start_with_redis, write_shown};
 
 /// The driver in `lab/redis-driver`. It is the default.
 pub(crate) const RESILIENT: &str = "resilient";

@@ -1,5 +1,5 @@
-//! How do the C sources become a program? nginx's own `configure` looks at the machine and writes
-//! a Makefile; what `make` would do with it is done here, on all cores.
+//! Compiles the C sources. nginx's own `configure` checks the machine and writes a Makefile. This
+//! file does the work of `make`, on all cores.
 
 use std::{
     env,
@@ -14,26 +14,26 @@ use std::{
 };
 
 use crate::{
-    Error,
+    error::Error,
     makefile::{Makefile, Unit},
     progress::Progress,
     sources::Sources,
 };
 
-/// What configure is told: with the versions, all that decides what the program will be.
+/// The options of configure. Together with the versions, they determine the program.
 pub(crate) const CONFIGURE: &[&str] = &[
-    // No prefix: paths count from the current folder, and errors go to the terminal, until the
-    // command line or a config says otherwise.
+    // No prefix: paths count from the current folder, and errors go to the terminal. The command
+    // line or a config can change both.
     "--prefix=",
     "--error-log-path=stderr",
     "--with-http_realip_module",
     "--with-http_stub_status_module",
     "--without-http_gzip_module",
-    // A folder laid out like PCRE2's own release, so that configure looks for no installed one.
+    // A folder with the layout of PCRE2's release, so that configure does not use an installed PCRE2.
     "--with-pcre=pcre2",
-    // nginx's own flags come first: -O stays, -g and -Werror are taken back. The rest is PCRE2's
-    // configuration, as pcre2-sys sets it, less the just-in-time compiler, which some machines
-    // cannot build; nginx's files do not know these names.
+    // nginx's own flags come first. -O stays; -g0 and -w revoke -g and -Werror. The rest is PCRE2's
+    // configuration, as pcre2-sys sets it, but without the just-in-time compiler, because some
+    // machines cannot build it. nginx's files do not use these names.
     "--with-cc-opt=-g0 -w -DHAVE_CONFIG_H -DHAVE_MEMMOVE -DHAVE_STDLIB_H -DSTDC_HEADERS \
      -DPCRE2_CODE_UNIT_WIDTH=8 -DPCRE2_STATIC -DSUPPORT_PCRE2_8 -DSUPPORT_UNICODE",
 ];
@@ -41,7 +41,7 @@ pub(crate) const CONFIGURE: &[&str] = &[
 /// Files in PCRE2's `src/` that others include.
 const PCRE2_INCLUDED: [&str; 3] = ["pcre2_jit_match.c", "pcre2_jit_misc.c", "pcre2_ucptables.c"];
 
-/// One build, in a folder of its own.
+/// One build, in its temporary folder.
 pub(crate) struct Build<'a> {
     dir: &'a Path,
     lock: &'a File,
@@ -55,8 +55,8 @@ impl<'a> Build<'a> {
         Self { dir, lock, cc }
     }
 
-    /// Builds the smallest program that needs headers and a linker: configure would take the
-    /// compiler's failure for a missing feature of the machine.
+    /// Builds a minimal program that needs headers and a linker. Without this check, configure would
+    /// take a broken compiler for a machine with missing features.
     pub(crate) fn check_compiler(&self) -> Result<(), Error> {
         let program = "#include <sys/socket.h>\nint main(void) { return 0; }\n";
         fs::write(self.dir.join("trial.c"), program).map_err(Error::write(self.dir))?;
@@ -75,7 +75,7 @@ impl<'a> Build<'a> {
         self.run(configure, |log| Error::Configure { log })
     }
 
-    /// Links, not copies: configure and the compiler write beside the sources, never into them.
+    /// Makes links, not copies: configure and the compiler do not write into the sources.
     fn lay_out(&self, sources: &Sources) -> io::Result<()> {
         for folder in ["auto", "src"] {
             symlink(sources.nginx.join(folder), self.dir.join(folder))?;
@@ -88,11 +88,11 @@ impl<'a> Build<'a> {
                 symlink(file.path(), pcre2.join(file.file_name()))?;
             }
         }
-        // By this file configure tells PCRE2's release from that of the older PCRE.
+        // This file shows configure that it is PCRE2 and not the older PCRE.
         symlink("pcre2.h", pcre2.join("pcre2.h.generic"))
     }
 
-    /// Compiles and links what configure has prepared, and returns the path of the program.
+    /// Compiles and links the program that configure has prepared. Returns its path.
     pub(crate) fn compile(&self, progress: &Progress) -> Result<PathBuf, Error> {
         let makefile = fs::read_to_string(self.dir.join("objs/Makefile"));
         let makefile = Makefile::new(&makefile.map_err(Error::write(self.dir))?);
@@ -185,7 +185,7 @@ impl<'a> Build<'a> {
     }
 }
 
-/// Does `work` for every unit, on all cores, until one fails.
+/// Calls `work` for every unit, on all cores, until one call fails.
 fn in_parallel(
     units: &[Unit],
     work: impl Fn(&Unit) -> Result<(), Error> + Sync,

@@ -1,4 +1,4 @@
-//! What can go wrong on a learner's machine, each as one sentence that also says the way out.
+//! The errors on a learner's machine. Each is one sentence that also says how to fix it.
 
 use std::{
     io,
@@ -11,35 +11,35 @@ use std::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// What `CC` names, or `cc`, is not there, or cannot make a program: then usually the C
-    /// library's headers or the linker are missing.
+    /// The compiler in `CC`, or `cc`, is missing or cannot make a program. In the second case, the C
+    /// library's headers or the linker are often missing.
     #[error(
         "no working C compiler: {reason}; install gcc or clang (Debian: `apt install gcc \
-         libc6-dev`, macOS: `xcode-select --install`), or install nginx, and none has to be built"
+         libc6-dev`, macOS: `xcode-select --install`), or install nginx, so that it need not be built"
     )]
     NoCompiler {
         /// What was not found, or what the compiler reported.
         reason: String,
     },
 
-    /// There is no cargo to ask for the sources.
+    /// There is no cargo, which downloads the sources.
     #[error(
-        "cargo was not found, and it brings nginx's C sources; start this with `cargo run`, \
-         or install nginx, and none has to be built"
+        "cargo was not found, but it downloads nginx's C sources; start this with `cargo run`, \
+         or install nginx, so that it need not be built"
     )]
     NoCargo,
 
-    /// Cargo could not bring the sources: usually there is no network.
+    /// Cargo could not download the sources. Mostly, there is no network.
     #[error(
-        "cargo could not bring nginx's C sources ({reason}); the first build needs crates.io: \
-         run `cargo fetch` once while online, or install nginx, and none has to be built"
+        "cargo could not download nginx's C sources ({reason}); the first build needs crates.io: \
+         run `cargo fetch` once while online, or install nginx, so that it need not be built"
     )]
     NoSources {
         /// What cargo reported: its error and the first cause.
         reason: String,
     },
 
-    /// nginx's `configure` gave up.
+    /// nginx's `configure` failed.
     #[error("nginx's configure failed; its log ends with:\n{log}")]
     Configure {
         /// The last lines of its log.
@@ -57,7 +57,7 @@ pub enum Error {
 
     /// The folder for nginx cannot be written.
     #[error(
-        "cannot write {} ({reason}); make it writable, or set CARGO_TARGET_DIR to a folder that is",
+        "cannot write {} ({reason}); make it writable, or set CARGO_TARGET_DIR to a writable folder",
         path.display()
     )]
     NotWritable {
@@ -76,7 +76,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Turns a failure to write `path` into the sentence for it.
+    /// Makes the error for a failure to write `path`.
     pub(crate) fn write(path: &Path) -> impl Fn(io::Error) -> Self {
         move |reason| match reason.kind() {
             io::ErrorKind::StorageFull => Self::DiskFull,

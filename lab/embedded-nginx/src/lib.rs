@@ -1,13 +1,13 @@
-//! Where does nginx come from on a machine that has none? From its own C sources, which two
-//! packages on crates.io carry: built once, by the machine's C compiler, and kept under `target/`.
+//! Builds nginx on a machine without nginx. Two packages on crates.io contain its C sources. The
+//! machine's C compiler builds them once, and nginx is kept under `target/`.
 //!
 //! ```text
 //! cargo run -p embedded-nginx
 //! ```
 //!
-//! builds it, or finds it, and prints its path. It is the real nginx with its default modules and
-//! `realip` and `stub_status`. It has no TLS and no gzip: those need OpenSSL and zlib.
-//! Linux and macOS; a C compiler and `sh`, no `make`.
+//! builds nginx, or finds it, and prints its path. It is the real nginx with its default modules and
+//! with `realip` and `stub_status`. It has no TLS and no gzip, because they need OpenSSL and zlib.
+//! It needs Linux or macOS, a C compiler and `sh`, but not `make`.
 
 mod compile;
 mod error;
@@ -30,12 +30,13 @@ pub use sources::VERSION;
 
 /// Returns the path of an nginx built from source, and builds it if none has been built yet.
 ///
-/// Finding it takes less than a millisecond and needs neither cargo nor a compiler. Building it
-/// takes about 12 s on two cores, shows its progress on stderr and blocks: an async program calls
-/// this before its runtime starts. If another process is building, this one says so and waits.
+/// Finding nginx takes less than a millisecond and needs no cargo and no compiler. Building it takes
+/// about 12 s on two cores and shows its progress on stderr. The function blocks, so an async program
+/// should call it before its runtime starts. If another process builds nginx already, this one
+/// prints that and waits.
 ///
 /// The C compiler is `CC`, or else `cc`. The folder is `CARGO_TARGET_DIR` if that is an absolute
-/// path, or else the `target/` that the running program lies in.
+/// path, or else the `target/` of the running program.
 pub fn nginx() -> Result<PathBuf, Error> {
     let home = target_dir().join("embedded-nginx");
     let nginx = home.join(build_id()).join("nginx");
@@ -53,9 +54,9 @@ pub fn nginx() -> Result<PathBuf, Error> {
     Ok(nginx)
 }
 
-/// The `target/` folder in use, without asking cargo, which would take a tenth of a second.
+/// The `target/` folder. It is found without cargo: asking cargo would take a tenth of a second.
 fn target_dir() -> PathBuf {
-    // A relative one counts from where cargo was started, and that is not known here.
+    // A relative path counts from the folder in which cargo was started, which is unknown here.
     let from_env = env::var_os("CARGO_TARGET_DIR")
         .map(PathBuf::from)
         .filter(|dir| dir.is_absolute());
@@ -70,8 +71,8 @@ fn target_dir() -> PathBuf {
         .unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../../target").into())
 }
 
-/// Names a build by all that it depends on, so that a changed flag is a new build and a `target/`
-/// folder shared between a Mac and a Linux container holds both.
+/// Names a build by everything that it depends on. So a changed flag makes a new build, and a
+/// `target/` folder that a Mac and a Linux container share holds a build for each.
 fn build_id() -> String {
     let mut recipe = DefaultHasher::new();
     (sources::VERSIONS, compile::CONFIGURE).hash(&mut recipe);
@@ -79,10 +80,10 @@ fn build_id() -> String {
     format!("{VERSION}-{}-{}-{recipe:016x}", consts::OS, consts::ARCH)
 }
 
-/// Takes the lock that one builder at a time holds.
+/// Takes the lock. Only one builder at a time holds it.
 ///
-/// Every process that the build starts holds it too, as its standard input. So after a `kill -9`
-/// it is free only when the compilers left behind have ended and can write nothing any more.
+/// Every process of the build holds the lock too, as its standard input. After a `kill -9` of the
+/// builder, the lock is free when the remaining compilers have ended. Then they can write nothing.
 fn wait_for_turn(home: &Path) -> Result<File, Error> {
     let path = home.join("lock");
     let failed = Error::write(&path);
@@ -114,7 +115,7 @@ fn remove_leftovers(home: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Builds in a folder that is removed again, whatever happens; only a whole nginx leaves it.
+/// Builds in a temporary folder. Only a complete nginx is moved out of it.
 fn build(home: &Path, lock: &File, nginx: &Path) -> Result<(), Error> {
     let dir = tempfile::Builder::new()
         .prefix(UNFINISHED)

@@ -1,5 +1,5 @@
-//! Builds nginx, or finds the one built earlier, and prints its path. Run it once before a
-//! workshop; nothing needs the network or a compiler afterwards:
+//! Builds nginx, or finds an earlier build, and prints its path. Run it once before a workshop:
+//! afterwards, nginx needs no network and no compiler.
 //!
 //!     cargo run -p embedded-nginx
 

@@ -1,7 +1,7 @@
-//! What would `make` do? It reads the Makefile that nginx's configure has written. The version of
-//! nginx is fixed, and with it the shape of that file: variables, and one line that links.
+//! Reads the Makefile that nginx's configure has written. The version of nginx is fixed, so the form
+//! of this file is fixed too: variables, and one line that links.
 
-/// A C file, and the object to compile it to.
+/// A C file, and the object file to compile it to.
 pub(crate) struct Unit {
     pub(crate) source: String,
     pub(crate) object: String,
@@ -18,11 +18,11 @@ impl Makefile {
         self.words_after(&format!("{name} ="))
     }
 
-    /// nginx's C files, by the objects that are linked.
+    /// nginx's C files, found from the objects that are linked.
     pub(crate) fn units(&self) -> impl Iterator<Item = Unit> {
         let objects = self.link().filter_map(|word| word.strip_suffix(".o"));
         objects.map(|object| {
-            // The list of modules is generated: its source lies beside its object.
+            // The list of modules is generated: its source is in the same folder as its object.
             let source = match object {
                 "objs/ngx_modules" => object,
                 _ => object.trim_start_matches("objs/"),
@@ -34,7 +34,7 @@ impl Makefile {
         })
     }
 
-    /// What is linked beside objects: the output's name, the machine's libraries.
+    /// The options of the link command: the output's name and the libraries of the machine.
     pub(crate) fn link_options(&self) -> impl Iterator<Item = &str> {
         // PCRE2's objects take the place of its archive.
         self.link()

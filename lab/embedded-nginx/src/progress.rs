@@ -1,5 +1,5 @@
-//! What does a person see while nginx builds? A bar on a terminal; elsewhere, in a log, one line
-//! at the start and one at the end.
+//! Shows the progress of the build: a bar on a terminal. In a log, it is one line at the start and
+//! one at the end.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ impl Progress {
     pub(crate) fn start() -> Self {
         let bar =
             ProgressBar::new(0).with_prefix(format!("building nginx {VERSION} from source, once"));
-        // indicatif draws on a terminal alone.
+        // indicatif draws on a terminal only.
         if bar.is_hidden() {
             eprintln!("{}", bar.prefix());
         }
@@ -27,7 +27,7 @@ impl Progress {
         }
     }
 
-    /// Names what is being done, when it cannot be counted.
+    /// Names the present stage of the build, for a stage without a count.
     pub(crate) fn stage(&self, stage: &'static str) {
         self.bar.set_style(style("{prefix}: {msg}"));
         self.bar.set_message(stage);

@@ -1,5 +1,5 @@
-//! Where are the C sources? In cargo's registry: the packages that carry them are optional
-//! dependencies, so cargo downloads and checks them like any other, and never compiles them.
+//! Finds the C sources in cargo's registry. Their packages are optional dependencies: cargo downloads
+//! and checks them like any other, but never compiles them.
 
 use std::{io, path::PathBuf};
 
@@ -10,11 +10,11 @@ use crate::error::Error;
 /// The version of nginx that this crate builds.
 pub const VERSION: &str = "1.28.3";
 
-/// The packages and their versions in Cargo.lock: known without asking cargo.
+/// The packages and their versions in Cargo.lock, known without cargo.
 pub(crate) const VERSIONS: [(&str, &str); 2] =
     [("nginx-src", "1.28.5+1.28.3"), ("pcre2-sys", "0.2.10")];
 
-/// The unpacked C sources. They belong to cargo: nothing may be written there.
+/// The unpacked C sources. They belong to cargo, so nothing is written there.
 pub(crate) struct Sources {
     /// nginx's release: `auto/configure`, `src/`.
     pub(crate) nginx: PathBuf,
@@ -23,7 +23,7 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// Asks cargo for the sources, which downloads them if it has not yet.
+    /// Asks cargo for the sources. Cargo downloads them if it has not done so yet.
     pub(crate) fn locate() -> Result<Self, Error> {
         let metadata = MetadataCommand::new()
             .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
@@ -61,7 +61,7 @@ fn explain(error: cargo_metadata::Error) -> Error {
     Error::NoSources { reason }
 }
 
-/// Cargo's error and its root cause, without the warnings before and the chain between.
+/// Cargo's error and its root cause. Warnings and the causes in between are left out.
 fn summary(stderr: &str) -> String {
     let error = stderr.lines().find_map(|line| line.strip_prefix("error: "));
     let error = error.unwrap_or(stderr.trim());

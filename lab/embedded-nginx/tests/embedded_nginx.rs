@@ -142,7 +142,7 @@ fn without_a_c_compiler_one_sentence_says_how_to_get_one() {
         sentence,
         "no working C compiler: `/nonexistent/cc` was not found; install gcc or clang \
          (Debian: `apt install gcc libc6-dev`, macOS: `xcode-select --install`), \
-         or install nginx, and none has to be built\n"
+         or install nginx, so that it need not be built\n"
     );
 }
 
@@ -165,8 +165,8 @@ fn without_cargo_one_sentence_says_what_it_is_for() {
     let sentence = place.fails(|program| program.env("CARGO", "/nonexistent/cargo"));
     assert_eq!(
         last_line(&sentence),
-        "cargo was not found, and it brings nginx's C sources; start this with `cargo run`, \
-         or install nginx, and none has to be built"
+        "cargo was not found, but it downloads nginx's C sources; start this with `cargo run`, \
+         or install nginx, so that it need not be built"
     );
 }
 
@@ -181,7 +181,7 @@ fn offline_on_first_need_one_sentence_says_to_run_cargo_fetch_once() {
     });
     let sentence = last_line(&sentence);
     assert!(
-        sentence.starts_with("cargo could not bring nginx's C sources ("),
+        sentence.starts_with("cargo could not download nginx's C sources ("),
         "{sentence}"
     );
     assert!(
@@ -246,7 +246,7 @@ fn a_target_folder_that_cannot_be_written_is_named() {
         "{sentence}"
     );
     assert!(
-        sentence.contains("set CARGO_TARGET_DIR to a folder that is"),
+        sentence.contains("set CARGO_TARGET_DIR to a writable folder"),
         "{sentence}"
     );
 }

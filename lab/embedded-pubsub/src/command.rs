@@ -1,8 +1,8 @@
-//! The commands, and how a request finds its own.
+//! The table of commands, and the search for a request's command.
 //!
 //! Source: <https://redis.io/docs/latest/commands/>. Names, numbers of arguments and
-//! errors are Redis's, so that a client library or a person at `redis-cli` sees what
-//! they would see there.
+//! errors are those of Redis, so a client library or a person at `redis-cli` sees the
+//! same.
 
 #![allow(
     clippy::unnecessary_wraps,
@@ -88,8 +88,8 @@ static COMMANDS: &[Command] = &[
 /// Carries out a request of a connected client, and puts the answer in its outbox.
 pub(crate) fn execute(hub: &mut Hub, id: ClientId, words: &[Vec<u8>]) {
     if is(&words[0], "post") || is(&words[0], "host:") {
-        // This is HTTP. As in Redis the connection is closed, for a web page that
-        // sends a form to this port could else publish by the lines of its body.
+        // This is HTTP. Like Redis, the server closes the connection. Otherwise a web page
+        // that sends a form to this port could publish with the lines of the form.
         hub.disconnect(id);
         return;
     }
@@ -149,12 +149,12 @@ fn find(words: &[Vec<u8>]) -> Result<&'static Command, String> {
     }
 }
 
-/// Begins as Redis's error does, for a client that looks at that, and goes on for
-/// the person who tries a command of Redis that this server does not have.
+/// The error begins like Redis's, because clients look at that part. The rest explains
+/// to a person that this server has fewer commands than Redis.
 fn unknown_command(words: &[Vec<u8>]) -> String {
     let mut arguments = String::new();
     for word in &words[1..] {
-        // So Redis stops as well.
+        // Redis stops here too.
         if arguments.len() >= 128 {
             break;
         }
@@ -168,8 +168,8 @@ fn unknown_command(words: &[Vec<u8>]) -> String {
     )
 }
 
-/// Stands in the table for a container such as CLIENT. Its arity refuses it alone,
-/// and with a second word it is the subcommand that is found.
+/// For a command with subcommands, such as CLIENT, that was sent without one. With a
+/// second word, the subcommand is found instead.
 fn needs_subcommand(call: &mut Call) -> Answer {
     Err(wrong_number_of_arguments(call.command))
 }

@@ -4,14 +4,14 @@
 //! Source: <https://redis.io/docs/latest/commands/psubscribe/>, and for what that
 //! page leaves open (a `[` without `]`, a `\` at the end) Redis's `stringmatchlen`.
 
-/// Whether the whole of `name` fits `pattern`.
+/// Whether `pattern` matches the whole `name`.
 ///
-/// No recursion and no more than `pattern.len() * name.len()` steps: both come from
-/// the network. It suffices to remember the last `*`, for what an earlier one could
-/// take more of, the last one can take as well.
+/// It has no recursion and takes at most `pattern.len() * name.len()` steps, because
+/// both texts come from the network. It is enough to remember the last `*`: the bytes
+/// that an earlier `*` could match, the last one can match too.
 pub(crate) fn matches(pattern: &[u8], name: &[u8]) -> bool {
     if name.is_empty() {
-        // Not even `*` fits the empty name in Redis.
+        // In Redis, even `*` does not match the empty name.
         return pattern.is_empty();
     }
     let (mut pattern, mut name) = (pattern, name);
@@ -34,7 +34,7 @@ pub(crate) fn matches(pattern: &[u8], name: &[u8]) -> bool {
     pattern.iter().all(|&byte| byte == b'*')
 }
 
-/// The rest of the pattern, if its first element fits this byte.
+/// The rest of the pattern, if its first element matches this byte.
 fn match_one(pattern: &[u8], byte: u8) -> Option<&[u8]> {
     let (fits, rest) = match pattern {
         [] => return None,
@@ -75,8 +75,8 @@ mod tests {
 
     use super::*;
 
-    /// A second way to the same answer: the pattern is read into elements first, and
-    /// they are then tried by plain recursion.
+    /// Another algorithm for the same answer: it reads the pattern into elements and
+    /// tries them with plain recursion.
     enum Element {
         Star,
         One {

@@ -1,4 +1,4 @@
-//! Who is connected, who is subscribed to what, and what is on its way to whom.
+//! The clients, their subscriptions, and the messages on their way to them.
 
 use std::{
     cell::OnceCell,
@@ -21,8 +21,8 @@ pub(crate) type ClientId = i64;
 /// Bytes of requests that are not complete, of all clients together: four of the longest.
 const MAX_UNFINISHED: usize = 256 * 1024 * 1024;
 
-/// The three things one can subscribe to. They are apart: a message published to a
-/// channel never reaches the shard channel of the same name.
+/// The three kinds of subscriptions. They are separate: a message to a channel never
+/// reaches the shard channel of the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Channel,
@@ -47,9 +47,9 @@ pub(crate) struct Client {
     pub(crate) outbox: Outbox,
     /// Bytes of the request that is coming in.
     unfinished: usize,
-    /// It is sent what is in the outbox, and nothing that it asks is answered.
+    /// It gets the rest of its outbox, and no more answers.
     pub(crate) closing: bool,
-    /// It is sent each request of every client.
+    /// It gets each request of every client.
     pub(crate) monitors: bool,
     subscriptions: [BTreeSet<Vec<u8>>; 3],
     /// Wakes the task that writes to the socket.
@@ -66,7 +66,7 @@ impl Client {
     }
 
     /// The number in the answer to a SUBSCRIBE. Redis counts channels and patterns
-    /// together, and shard channels apart.
+    /// together, and shard channels separately.
     pub(crate) fn subscription_count(&self, kind: Kind) -> usize {
         let count = |kind| self.subscriptions(kind).len();
         match kind {
@@ -88,7 +88,7 @@ pub(crate) struct Hub {
     clients: BTreeMap<ClientId, Client>,
     /// The same of all clients together.
     unfinished: usize,
-    // Ordered maps, so that nothing that a learner compares comes in random order.
+    // Ordered maps, so that lists come in the same order in every run.
     subscribers: [BTreeMap<Vec<u8>, BTreeSet<ClientId>>; 3],
     last_id: ClientId,
 }
@@ -106,8 +106,7 @@ impl Hub {
         }
     }
 
-    /// Adds a client; what is returned is notified when there is something to do
-    /// for its socket.
+    /// Adds a client. The returned `Notify` wakes the task that writes to its socket.
     pub(crate) fn connect(&mut self, peer: SocketAddr) -> (ClientId, Rc<Notify>) {
         self.last_id += 1;
         let now = Instant::now();
@@ -133,8 +132,7 @@ impl Hub {
         (self.last_id, wake)
     }
 
-    /// Forgets a client and what it was still to be sent. Its task sees that it is
-    /// gone and closes the socket.
+    /// Forgets a client and its outbox. Its task notices that and closes the socket.
     pub(crate) fn disconnect(&mut self, id: ClientId) {
         self.unsubscribe_all(id);
         if let Some(client) = self.clients.remove(&id) {
@@ -143,8 +141,8 @@ impl Hub {
         }
     }
 
-    /// Takes note of how much of a request a client has sent so far. If all of them
-    /// together send too much, whoever sent the most is dropped, as by Redis with
+    /// Notes how many bytes of an incomplete request a client has sent. If the sum over all
+    /// clients is too large, the client with the most is disconnected. Redis does it with
     /// [`maxmemory-clients`](https://redis.io/docs/latest/develop/reference/clients/).
     pub(crate) fn hold(&mut self, id: ClientId, unfinished: usize) {
         if let Some(client) = self.clients.get_mut(&id) {
@@ -178,7 +176,7 @@ impl Hub {
         self.clients.values()
     }
 
-    /// Channels or patterns that somebody is subscribed to, and by whom.
+    /// The channels or patterns with subscribers, and their subscribers.
     pub(crate) fn subscribers(&self, kind: Kind) -> &BTreeMap<Vec<u8>, BTreeSet<ClientId>> {
         &self.subscribers[kind as usize]
     }
@@ -232,8 +230,8 @@ impl Hub {
         }
     }
 
-    /// Sends a message to all who are subscribed, and returns their number: whoever
-    /// is subscribed to the channel and to a pattern gets it twice and counts twice.
+    /// Sends a message to all subscribers and returns their number. A client that is
+    /// subscribed to the channel and to a pattern gets it twice and counts twice.
     ///
     /// The message is in every outbox before this returns. So the messages of one
     /// publisher reach each subscriber in their order.
@@ -283,7 +281,7 @@ impl Hub {
         receivers
     }
 
-    /// Sends a line to every client that monitors the requests of all.
+    /// Sends a line to every client that uses MONITOR.
     pub(crate) fn tell_monitors(&mut self, line: impl FnOnce() -> Vec<u8>) {
         let mut monitors = self.clients.values_mut().filter(|client| client.monitors);
         let Some(first) = monitors.next() else {
@@ -301,8 +299,8 @@ impl Hub {
         }
     }
 
-    /// Drops whoever has been over the soft limit for too long. To be called now and
-    /// then: such a client may be one to whom nobody publishes any more.
+    /// Disconnects clients that have been over the soft limit for too long. It is called
+    /// regularly, because no new message may come for such a client.
     pub(crate) fn drop_overdue(&mut self, now: Instant) {
         let overdue: Vec<ClientId> = self
             .clients()
@@ -315,7 +313,7 @@ impl Hub {
     }
 
     fn drop_slow(&mut self, id: ClientId) {
-        // A message that matched twice may have found it too slow twice.
+        // A client with two matching subscriptions may be on the list twice.
         if self.clients.contains_key(&id) {
             self.dropped_as_too_slow += 1;
             self.disconnect(id);

@@ -1,9 +1,9 @@
-//! What stands in for Redis where no `redis-server` is installed: a server that
-//! speaks Redis's protocol (RESP2 and RESP3) and carries its pub/sub messages.
+//! A pub/sub server that replaces Redis on a machine without `redis-server`. It speaks
+//! Redis's protocol (RESP2 and RESP3).
 //!
-//! It has no keys and stores nothing, and will not learn to: whoever needs `GET`,
-//! a list or a stream needs Redis itself, and is told so in the answer. Nor does
-//! it listen to anything but this computer, since it asks nobody for a password.
+//! It has no keys and stores nothing, and this will not change. A client that sends
+//! `GET` gets an error that says so: keys, lists and streams need Redis itself. The
+//! server has no passwords, so only clients on this computer can connect.
 //!
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {
@@ -14,7 +14,7 @@
 //! # }
 //! ```
 //!
-//! Alone: `cargo run -p embedded-pubsub -- [PORT]`.
+//! As a program: `cargo run -p embedded-pubsub -- [PORT]`.
 
 mod command;
 mod glob;
@@ -26,6 +26,6 @@ mod server;
 
 pub use server::Server;
 
-/// The Redis release whose answers this server gives; the tests compare the two
-/// byte by byte.
+/// This server gives the same answers as this release of Redis. The tests compare
+/// them byte by byte.
 const REDIS_VERSION: &str = "7.0.15";

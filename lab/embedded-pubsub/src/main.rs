@@ -1,4 +1,4 @@
-//! The pub/sub server alone, for those who have no `redis-server`:
+//! The pub/sub server as a program, for a machine without `redis-server`:
 //!
 //! ```sh
 //! cargo run -p embedded-pubsub -- [PORT]
@@ -57,7 +57,7 @@ async fn run(port: &str) -> Result<(), String> {
         ),
         _ => format!("Cannot listen on 127.0.0.1:{port}: {error}."),
     })?;
-    // Watched before the URL is out: whoever reads it may stop the server at once.
+    // Watched before the URL is printed: its reader may stop the server at once.
     let stopped = stopped().map_err(|error| format!("Cannot watch for Ctrl-C: {error}."))?;
     let greeting = format!("{}\n{WHAT_IT_IS}\n", server.url());
     io::stdout()
@@ -68,7 +68,7 @@ async fn run(port: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Ready on Ctrl-C, or on the SIGTERM with which a process manager ends it.
+/// Ready on Ctrl-C, or on SIGTERM, which process managers send.
 #[cfg(unix)]
 fn stopped() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};

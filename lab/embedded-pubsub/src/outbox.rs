@@ -1,10 +1,10 @@
-//! What is to be sent to one client and has not been taken by its socket yet.
+//! The bytes for one client that its socket has not taken yet.
 //!
-//! A client that reads more slowly than others publish would otherwise fill the
-//! server's memory. Redis drops it, and so does this server, by the limits that
-//! Redis sets for subscribers: `client-output-buffer-limit pubsub 32mb 8mb 60`.
+//! A client that reads more slowly than others publish could fill the server's memory.
+//! Redis disconnects it, and so does this server. The limits are those of Redis for
+//! subscribers: `client-output-buffer-limit pubsub 32mb 8mb 60`.
 //! Source: <https://redis.io/docs/latest/develop/reference/clients/>, "Output buffer
-//! limits". Redis sets none for other clients; here the same holds for all.
+//! limits". Redis has no limits for other clients. Here they are the same for all.
 
 use std::{
     io,
@@ -24,7 +24,7 @@ const KEPT_CAPACITY: usize = 64 * 1024;
 pub(crate) const LIMITS: &str =
     "normal 33554432 8388608 60 slave 33554432 8388608 60 pubsub 33554432 8388608 60";
 
-/// The client is too slow and has to be dropped.
+/// The client is too slow and must be disconnected.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TooSlow;
 
@@ -58,7 +58,7 @@ impl Outbox {
         }
     }
 
-    /// Hands everything to `write`, which returns how many bytes it took.
+    /// Passes all bytes to `write`, which returns how many of them it has written.
     pub(crate) fn write_with(
         &mut self,
         write: impl FnOnce(&[u8]) -> io::Result<usize>,

@@ -1,8 +1,8 @@
 //! Encodes what the server sends.
 //!
 //! Source: <https://redis.io/docs/latest/develop/reference/protocol-spec/>, "RESP
-//! protocol description". RESP3 has types that RESP2 lacks; Redis then sends the
-//! nearest that RESP2 has, and a client of either version gets the same content.
+//! protocol description". RESP3 has types that RESP2 lacks. For those, Redis sends the
+//! most similar type of RESP2, so both clients get the same content.
 
 /// Which version of the protocol a connection speaks; `HELLO` changes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +32,9 @@ pub(crate) enum Reply {
     Null,
     Array(Vec<Reply>),
     Map(Vec<(Reply, Reply)>),
-    /// A message that answers no request. RESP2 cannot tell it from an array.
+    /// A message that is not the answer to a request. In RESP2 it looks like an array.
     Push(Vec<Reply>),
-    /// One after the other: a SUBSCRIBE is answered once for each channel.
+    /// Several replies in order: a SUBSCRIBE has one answer for each channel.
     Several(Vec<Reply>),
 }
 
@@ -57,7 +57,7 @@ impl Reply {
         out
     }
 
-    // It recurses, but only as deep as the server's own replies are nested.
+    // The recursion is only as deep as the server's own replies are nested.
     fn write(&self, protocol: Protocol, out: &mut Vec<u8>) {
         let resp3 = protocol == Protocol::Resp3;
         match self {
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(encoded(&reply)[0], "-ERR unknown command 'a  +OK'\r\n");
     }
 
-    /// Replies, each with what the `redis` crate is to read from it.
+    /// Replies, each with the value that the `redis` crate must read from it.
     fn replies() -> impl Strategy<Value = (Reply, Value)> {
         let leaf = prop_oneof![
             Just((Reply::ok(), Value::Okay)),

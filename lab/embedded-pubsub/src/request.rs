@@ -1,5 +1,5 @@
-//! Decodes what a client sends: an array of bulk strings, or an inline command as
-//! typed into telnet.
+//! Decodes requests: an array of bulk strings, or an inline command, as a person types
+//! it into telnet.
 //!
 //! Source: <https://redis.io/docs/latest/develop/reference/protocol-spec/>, "Sending
 //! commands to a Redis server" and "Inline commands". A request is flat, unlike a
@@ -19,44 +19,44 @@ const MAX_LINE: usize = 64 * 1024;
 /// Redis before 7.0 has this limit too; later ones allow 2,147,483,647.
 const MAX_ARGUMENTS: i64 = 1024 * 1024;
 
-/// Redis reads up to 512 MiB into one argument. No subscriber could be sent more
-/// than its output limit of 32 MiB, so half a gigabyte would be read for nothing.
+/// Redis reads up to 512 MiB into one argument. But a subscriber's output limit is
+/// 32 MiB, so such a large message could not be delivered.
 const MAX_REQUEST: usize = 64 * 1024 * 1024;
 
 /// A free buffer of more than this is given back once a request is complete.
 const KEPT_CAPACITY: usize = 64 * 1024;
 
-/// Why the bytes are no request, in Redis's words. The connection cannot go on:
-/// nobody knows where the next request would begin.
+/// Why the bytes are no request, in Redis's words. The connection must be closed,
+/// because the beginning of the next request is unknown.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ProtocolError(pub(crate) String);
 
 /// Takes bytes in pieces of any size and gives complete requests.
 ///
-/// It keeps its place between the pieces, so that each byte is looked at once
-/// however many reads bring it. Its memory grows with the bytes that came in, never
-/// with a number that a client merely announced.
+/// It remembers its position between the pieces, so it looks at each byte only once.
+/// Its memory grows with the received bytes, but not with a length that a client has
+/// only announced.
 #[derive(Default)]
 pub(crate) struct Decoder {
     unread: BytesMut,
-    /// So many bytes of `unread` are known to hold no end of line.
+    /// The number of bytes in `unread` that were searched and hold no end of line.
     searched: usize,
     arguments: Request,
-    /// Arguments that the array's header announced and that are still to come.
+    /// The number of announced arguments that have not come yet.
     missing: usize,
-    /// Length of the argument that is coming in, once its header was read.
+    /// The length of the present argument, after its header was read.
     bulk_len: Option<usize>,
-    /// What the arguments of this request add up to.
+    /// The sum of the lengths of this request's arguments.
     size: usize,
 }
 
 impl Decoder {
-    /// Where to append the bytes that were received.
+    /// The buffer to which received bytes are appended.
     pub(crate) fn buffer(&mut self) -> &mut BytesMut {
         &mut self.unread
     }
 
-    /// Bytes of memory that a request takes which is not complete yet.
+    /// The bytes of memory that an incomplete request takes.
     pub(crate) fn unfinished(&self) -> usize {
         let complete = self.size - self.bulk_len.unwrap_or(0);
         self.unread.len() + complete + size_of_val(&self.arguments[..])
@@ -120,8 +120,8 @@ impl Decoder {
         if self.unread.len() < len + 2 {
             return Ok(None);
         }
-        // A copy, and no shared slice: the name of a channel is kept for as long as
-        // somebody subscribes to it, and must not keep a whole read buffer with it.
+        // A copy, not a shared slice. A channel's name is kept while it has subscribers,
+        // and a slice would keep the whole read buffer.
         let argument = self.unread[..len].to_vec();
         self.unread.advance(len + 2);
         self.bulk_len = None;
@@ -140,7 +140,7 @@ impl Decoder {
         Ok(Some(self.take_line(end, end + 2)))
     }
 
-    /// An inline command. A person's terminal may end it with LF alone.
+    /// An inline command. A terminal may end it with LF only.
     fn inline(&mut self) -> Result<Option<Vec<u8>>, ProtocolError> {
         let end = self.find(b'\n', "too big inline request")?;
         Ok(end.map(|end| self.take_line(end, end + 1)))
@@ -163,7 +163,7 @@ impl Decoder {
     }
 }
 
-/// `*0` and `*-1` announce nothing; Redis passes over them without an answer.
+/// `*0` and `*-1` announce no arguments. Redis ignores them without an answer.
 fn argument_count(header: &[u8]) -> Result<usize, ProtocolError> {
     integer(&header[1..])
         .filter(|&count| count <= MAX_ARGUMENTS)

@@ -29,10 +29,10 @@ use crate::{
 
 /// A running pub/sub server. It runs until this handle is stopped or dropped.
 ///
-/// It has a thread of its own: an application that is busy must not slow down its
-/// "Redis", which is another process elsewhere and would not be slowed either. As in
-/// Redis, that one thread does everything, so nothing in it needs a lock, and the
-/// order in which requests are read is the order in which messages are delivered.
+/// It runs on its own thread, so that a busy application does not slow it down. A real
+/// Redis is another process and would not be slowed down either. As in Redis, one thread
+/// does everything. So it needs no locks, and it delivers messages in the order in which
+/// it reads the requests.
 #[derive(Debug)]
 pub struct Server {
     addr: SocketAddr,
@@ -43,16 +43,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on `addr`, such as `"127.0.0.1:6379"`; port 0 stands for any free
-    /// port, which [`addr`](Self::addr) then tells. Clients can connect as soon as
-    /// this returns, with or without a Tokio runtime around it.
+    /// Listens on `addr`, such as `"127.0.0.1:6379"`. Port 0 means any free port, and
+    /// [`addr`](Self::addr) returns that port. Clients can connect when this returns. The
+    /// caller needs no Tokio runtime.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::InvalidInput`] if `addr` can be reached from other
-    /// computers: this server has no passwords, as a Redis in its [protected mode]
-    /// refuses others too. Otherwise what binding the port or starting the thread
-    /// gives, such as [`io::ErrorKind::AddrInUse`].
+    /// [`io::ErrorKind::InvalidInput`] if other computers could reach `addr`: this server
+    /// has no passwords. A Redis without passwords refuses other computers too, in its
+    /// [protected mode]. Otherwise the error of binding the port or of starting the
+    /// thread, such as [`io::ErrorKind::AddrInUse`].
     ///
     /// [protected mode]: https://redis.io/docs/latest/operate/oss_and_stack/management/security/#protected-mode
     pub fn start(addr: impl ToSocketAddrs) -> io::Result<Self> {
@@ -86,14 +86,13 @@ impl Server {
         Ok(server)
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Its address as a client library wants it, such as
-    /// `redis://127.0.0.1:6379/?protocol=resp3`. RESP3 is what socketioxide's Redis
-    /// adapter asks for; whoever wants RESP2 leaves the query away.
+    /// Its URL for a client library, such as `redis://127.0.0.1:6379/?protocol=resp3`.
+    /// socketioxide's Redis adapter needs RESP3. For RESP2, leave the query out.
     pub fn url(&self) -> String {
         format!("redis://{}/?protocol=resp3", self.addr)
     }
@@ -102,18 +101,18 @@ impl Server {
     /// free, and another server can start on it.
     pub async fn stop(mut self) {
         self.running = None;
-        // The sender is dropped unused, which is the news. Then the thread is at its
-        // end, and joining it in `drop` blocks nobody.
+        // It ends when the thread drops its sender. The thread is at its end then, so
+        // joining it in `drop` takes no time.
         let _ = (&mut self.ended).await;
     }
 }
 
-/// Does what [`stop`](Server::stop) does; it blocks for the moment that this takes.
+/// Does the same as [`stop`](Server::stop), but blocks until it is done.
 impl Drop for Server {
     fn drop(&mut self) {
         self.running = None;
         if let Some(thread) = self.thread.take() {
-            // Should it have panicked, its message is on stderr already.
+            // If the thread has panicked, the message is on stderr already.
             let _ = thread.join();
         }
     }
@@ -159,8 +158,8 @@ async fn listen(listener: TcpListener, hub: Hub) {
                 Ok((stream, peer)) => {
                     spawn_local(serve(stream, peer, Rc::clone(&hub)));
                 }
-                // No more descriptors, most likely. The waiting client stays in the
-                // queue, and without a pause this would turn in a circle.
+                // Mostly, there are no more descriptors. The client stays in the queue, so
+                // without a pause this loop would use a whole core.
                 Err(_) => sleep(Duration::from_millis(50)).await,
             },
             _ = second.tick() => hub.borrow_mut().drop_overdue(Instant::now()),
@@ -168,12 +167,12 @@ async fn listen(listener: TcpListener, hub: Hub) {
     }
 }
 
-/// How long a client that said its last word may take to read the rest.
+/// How long a client that has closed its side may take to read the rest.
 const LAST_WRITE_TIME: Duration = Duration::from_secs(5);
 
 async fn serve(stream: TcpStream, peer: SocketAddr, hub: Rc<RefCell<Hub>>) {
-    // Whole batches are written at once; to wait for more would only delay them.
-    // A socket that refuses this is closed already, which the first read shows.
+    // Whole batches are written at once, and waiting for more would only delay them. If
+    // this fails, the socket is closed already, and the first read fails too.
     let _ = stream.set_nodelay(true);
     let (id, wake) = hub.borrow_mut().connect(peer);
     {
@@ -181,8 +180,8 @@ async fn serve(stream: TcpStream, peer: SocketAddr, hub: Rc<RefCell<Hub>>) {
         tokio::select! {
             () = &mut write => {}
             () = read(&stream, &hub, id) => {
-                // It quit, or closed its half, or spoke no RESP: it still gets the
-                // answers it is due.
+                // The client has quit, closed its side, or sent no RESP. It still gets the
+                // answers to its earlier requests.
                 hub.borrow_mut().close_after_reply(id);
                 let _ = timeout(LAST_WRITE_TIME, write).await;
             }
@@ -191,13 +190,13 @@ async fn serve(stream: TcpStream, peer: SocketAddr, hub: Rc<RefCell<Hub>>) {
     hub.borrow_mut().disconnect(id);
 }
 
-/// At least so much is read at once.
+/// At least this many bytes are read at a time.
 const READ_SIZE: usize = 16 * 1024;
 
-/// After so many bytes of answers the writer has its turn before the next request.
+/// With more bytes of answers than this, they are written before the next request is read.
 const UNWRITTEN: usize = 256 * 1024;
 
-/// Reads and carries out requests until the client has sent its last.
+/// Reads and carries out requests until the client's last one.
 async fn read(stream: &TcpStream, hub: &RefCell<Hub>, id: ClientId) {
     let mut decoder = Decoder::default();
     while receive(stream, decoder.buffer()).await {
@@ -222,12 +221,12 @@ async fn read(stream: &TcpStream, hub: &RefCell<Hub>, id: ClientId) {
                 yield_now().await;
             }
         }
-        // One that sends without a pause leaves the others their turn.
+        // A client that sends without a pause must not block the others.
         yield_now().await;
     }
 }
 
-/// Whether something came; if not, nothing will.
+/// Reads bytes. Returns `false` if no more will come.
 async fn receive(stream: &TcpStream, buffer: &mut BytesMut) -> bool {
     buffer.reserve(READ_SIZE);
     while stream.readable().await.is_ok() {

@@ -11,7 +11,7 @@ use tokio::process::Command;
 
 /// The programs that are the Rust stack's servers.
 pub(crate) struct Binaries {
-    /// It answers with its PID.
+    /// It answers with its PID. A lesson's binary, because the stage has it build nginx.
     pub(crate) pid: PathBuf,
     /// It takes orders as well.
     pub(crate) orders: PathBuf,
@@ -19,7 +19,7 @@ pub(crate) struct Binaries {
     pub(crate) chat: PathBuf,
 }
 
-const PACKAGES: [&str; 3] = ["ch01-express-pid", "failures", "hardened-chat"];
+const PACKAGES: [&str; 3] = ["ch02-nginx-rr", "failures", "hardened-chat"];
 
 impl Binaries {
     /// Brings them up to date, where cargo started this program; else takes those that

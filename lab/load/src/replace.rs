@@ -9,9 +9,9 @@ use std::{
 };
 
 use anyhow::Result;
+use drills::{Signal, replace_one_by_one};
 use indicatif::ProgressBar;
 use lab::Stage;
-use tokio::time::sleep;
 
 use crate::{
     bench::Bench,
@@ -36,8 +36,6 @@ pub(crate) const CLIENTS: u32 = 1_000;
 /// Requests a second, unless `--rate` says otherwise.
 pub(crate) const RATE: u32 = 200;
 
-/// What a server may take to end after SIGTERM.
-const END: Duration = Duration::from_secs(5);
 /// How long a server is away, as with a release that has to be copied.
 const AWAY: Duration = Duration::from_millis(500);
 
@@ -117,11 +115,7 @@ async fn sockets(bench: &Bench, stack: Stack) -> Result<Sample> {
 async fn replaced(stage: &mut Stage, crew: &mut Crew) -> Result<(Tally, Usage)> {
     let meter = Meter::start(stage, Some(crew));
     crew.go(clock::now()).await?;
-    for letter in ['A', 'B', 'C'] {
-        stage.servers.end(letter, END).await?;
-        sleep(AWAY).await;
-        stage.servers.start_one(letter).await?;
-    }
+    replace_one_by_one(stage, Signal::Term, AWAY).await?;
     let usage = meter.stop_with(stage, crew);
     crew.go(0).await?;
     let tally = crew.tally(&ProgressBar::hidden()).await?;

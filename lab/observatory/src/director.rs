@@ -143,7 +143,8 @@ impl<'s> Director<'s> {
                     "the servers of this chapter speak plain HTTP: send requests instead"
                 );
                 let door = self.door()?;
-                self.clients.add(count, transport.into(), addresses, &door)?;
+                self.clients
+                    .add(count, transport.into(), addresses, &door)?;
             }
             Act::RemoveClients => self.clients.remove_all().await,
             Act::Requests { count, addresses } => {

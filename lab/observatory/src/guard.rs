@@ -46,7 +46,10 @@ fn refusal(
         return None;
     }
     if text(headers, &ORIGIN) != Some(format!("http://{host}").as_str()) {
-        return Some((StatusCode::FORBIDDEN, "only the page itself may control the stage"));
+        return Some((
+            StatusCode::FORBIDDEN,
+            "only the page itself may control the stage",
+        ));
     }
     if text(headers, &CONTENT_TYPE) != Some("application/json") {
         return Some((

@@ -49,10 +49,7 @@ impl Director<'_> {
             self.stage.servers.kill(letter).await?;
         }
         let door = self.door()?;
-        let answered = self
-            .clients
-            .request(COUNT, Addresses::One, &door)
-            .await?;
+        let answered = self.clients.request(COUNT, Addresses::One, &door).await?;
         Ok(of_requests(&answered, |server| self.letter(server)))
     }
 

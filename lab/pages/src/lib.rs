@@ -1,9 +1,9 @@
-//! What the pages share: the official Socket.IO client, their typeface, their look.
+//! The parts that all pages share: the official Socket.IO client, the font, the style sheet.
 //!
-//! Client and typeface are npm packages, of the versions that `package-lock.json` names.
-//! They are fetched once, by `npm ci`, when a page first needs them, and kept beside this
-//! file. Without npm, or without a network at that moment, a page loads the client from
-//! Socket.IO's own CDN and says so, and has the system's typeface.
+//! The client and the font are npm packages. `package-lock.json` names their versions. `npm ci`
+//! fetches them when a page needs them for the first time, and they are kept in this package. If
+//! there is no npm, or no network, a page loads the client from Socket.IO's CDN and says so. It then
+//! uses a font of the system.
 
 pub mod npm;
 
@@ -21,24 +21,23 @@ use axum::{
 use serde_json::json;
 use tokio::{sync::OnceCell, task::spawn_blocking};
 
-/// Where the npm packages are, unless `PAGES` names another folder: in a container there is
-/// no checkout.
+/// The folder of the npm packages, unless `PAGES` names another one. A container has no checkout.
 const FOLDER: &str = env!("CARGO_MANIFEST_DIR");
 
-/// The client on Socket.IO's CDN.
+/// Socket.IO's CDN, and the client's path there.
 const CDN: &str = "https://cdn.socket.io";
 const CDN_PATH: &str = "/4.8.3/socket.io.min.js";
 
-/// The hash that Socket.IO's documentation gives for the client on its CDN, and that of
-/// the file from npm: <https://socket.io/docs/v4/client-installation/>.
+/// The hash of the client. It is the same for the file on the CDN, where Socket.IO's documentation
+/// gives it, and for the file from npm: <https://socket.io/docs/v4/client-installation/>.
 pub const INTEGRITY: &str =
     "sha384-kzavj5fiMwLKzzD1f8S7TeoVIEi7uKHvbTA3ueZkrzYq75pNQUiUi6Dy98Q3fxb0";
 
-/// The mark in a page that becomes the client's `<script>`.
+/// The mark in a page that is replaced by the client's `<script>`.
 pub const CLIENT: &str = "<!-- client -->";
 
-/// The files that every page may name, beside its own: `look.css`, `inter.woff2`,
-/// `socket.io.min.js`, and the module `servers.js`.
+/// The files that every page may use: `look.css`, `inter.woff2`, `socket.io.min.js`, and the module
+/// `servers.js`.
 pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new()
         .route("/look.css", get(css(include_str!("../look/look.css"))))
@@ -48,16 +47,15 @@ pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
         .route("/favicon.ico", get(StatusCode::NO_CONTENT))
 }
 
-/// A page, with the client in it where it has the mark [`CLIENT`].
+/// Answers with a page. The client's `<script>` replaces the mark [`CLIENT`].
 ///
-/// The page may load what stands beside it, and connect to where it came from; the CDN
-/// too if the client has to come from there.
+/// The page may load files from its own server, and connect to it. If the client comes from the
+/// CDN, the page may load it from there.
 pub async fn page(html: &str) -> Response {
     page_framed_by(html, "'self'").await
 }
 
-/// The same for a page that pages of other ports of this machine may frame, and that may
-/// frame them.
+/// The same, but pages of other ports of this machine may frame this page, and it may frame them.
 pub async fn page_in_frame(html: &str) -> Response {
     page_framed_by(html, "'self' http://127.0.0.1:* http://localhost:*").await
 }
@@ -95,8 +93,8 @@ pub fn javascript(
     ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], text)
 }
 
-/// Exports what the servers are called, by port: what the stage says in `SERVERS`
-/// (`8000=A 8001=B 8002=C`), or else the article's.
+/// Exports the servers' letters by port. The stage sets them in `SERVERS`
+/// (`8000=A 8001=B 8002=C`). Without it, they are the article's.
 fn servers() -> String {
     let roster = env::var("SERVERS").unwrap_or_else(|_| "8000=A 8001=B 8002=C".to_owned());
     let letters: BTreeMap<_, _> = roster
@@ -122,7 +120,7 @@ async fn client() -> Response {
     .await
 }
 
-/// A file of an npm package; 404 with the reason where the packages cannot be had.
+/// Answers with a file of an npm package, or with 404 and the reason if there are no packages.
 async fn file(path: &str, content_type: &'static str) -> Response {
     if let Err(reason) = packages().await {
         return (StatusCode::NOT_FOUND, reason.to_owned()).into_response();
@@ -149,10 +147,11 @@ fn folder() -> PathBuf {
     env::var_os("PAGES").map_or_else(|| FOLDER.into(), PathBuf::from)
 }
 
-/// Makes sure that the npm packages are there: asked once a process, fetched once ever.
+/// Makes sure that the npm packages are installed. A process checks it once, and they are fetched
+/// only if they are missing.
 ///
 /// # Errors
-/// One sentence: there is no npm, or it cannot reach its registry.
+/// One sentence, if there is no npm or npm cannot reach its registry.
 pub async fn packages() -> Result<(), &'static str> {
     static ASKED: OnceCell<Result<(), String>> = OnceCell::const_new();
     match ASKED.get_or_init(fetch).await {
@@ -167,7 +166,7 @@ async fn fetch() -> Result<(), String> {
             let lockfile = folder().join("package-lock.json");
             format!("{} cannot be read", lockfile.display())
         }
-        npm::Error::NoNpm => "there is no npm to fetch the client with".to_owned(),
+        npm::Error::NoNpm => "there is no npm, which fetches the client".to_owned(),
         npm::Error::Failed(_) => {
             "npm cannot fetch the client: it needs the network once".to_owned()
         }

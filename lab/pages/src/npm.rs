@@ -1,4 +1,4 @@
-//! The packages that a lockfile names, fetched on first need and kept.
+//! Fetches the packages in a lockfile, when they are needed for the first time.
 
 use std::{
     fs::File,
@@ -8,23 +8,23 @@ use std::{
 
 use tokio::{process::Command, task::spawn_blocking};
 
-/// Why the packages cannot be had.
+/// Why the packages cannot be fetched.
 #[derive(Debug)]
 pub enum Error {
-    /// There is no `package-lock.json` that can be read.
+    /// `package-lock.json` is missing or cannot be read.
     NoLockfile,
     /// There is no npm.
     NoNpm,
-    /// npm failed: most likely it cannot reach its registry.
+    /// npm failed. Mostly, it cannot reach its registry.
     Failed(ExitStatus),
 }
 
-/// Makes sure that what the lockfile in `folder` names is in its `node_modules`.
+/// Makes sure that the packages in the lockfile of `folder` are in its `node_modules`.
 ///
 /// # Errors
-/// When it is not, and npm cannot fetch it.
+/// When they are not there and npm cannot fetch them.
 pub async fn ci(folder: &Path) -> Result<(), Error> {
-    // Two programs may ask at once; npm is run by one.
+    // Two programs may do this at the same time. Only one of them runs npm.
     let lockfile = folder.join("package-lock.json");
     let lock = spawn_blocking(|| {
         let lock = File::open(lockfile)?;

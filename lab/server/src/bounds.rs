@@ -1,8 +1,8 @@
-//! What one client may take of a server, whatever it sends, or does not send.
+//! Limits the memory and the time that one client can use, whatever it sends.
 //!
-//! `axum::serve` waits for ever for a request that was begun, as hyper does without a
-//! timer. Here a client that sends nothing, or a byte now and then (slowloris), loses its
-//! connection, and no request takes more memory than the server has set aside for it.
+//! `axum::serve` waits without a limit for the rest of a request, as hyper does without a timer.
+//! Here, a client that sends nothing, or a byte now and then (slowloris), loses its connection. The
+//! size of a request's head is limited too.
 
 use std::{convert::Infallible, net::SocketAddr, pin::pin, time::Duration};
 
@@ -20,37 +20,37 @@ use tokio::{
 };
 use tower_http::timeout::TimeoutLayer;
 
-use crate::log;
+use crate::console::log;
 
-/// From the first moment of a connection, or from the end of the request before, until a
-/// request's head is there.
+/// How long the head of a request may take. The time begins with the connection, or with the end of
+/// the request before.
 pub const HEAD_TIME: Duration = Duration::from_secs(30);
 
-/// Bytes that the head of a request may have, all its headers together, as in Node.js.
+/// The most bytes in the head of a request, with all its headers. Node.js has the same limit.
 pub const HEAD_SIZE: usize = 16 * 1024;
 
-/// Until a request is answered, its body read. More than a held poll takes, which a ping
-/// ends after 25 s.
+/// How long a request may take until it is answered. It is more than a held poll takes: a ping ends
+/// the poll after 25 s.
 pub const ANSWER_TIME: Duration = Duration::from_mins(1);
 
-/// After a connection could not be taken, most likely for want of descriptors.
+/// The pause after a connection could not be accepted. Mostly, the process has no descriptors left.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A shortage is over once every connection could be taken for so long.
+/// A shortage is over if every connection could be accepted for this time.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// What carries requests and answers: a TCP connection, or one with a guard before it.
+/// A TCP connection, or a wrapped one.
 pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> Connection for C {}
 
-/// Serves `app` within these bounds until `end` is ready, then lets open requests finish.
+/// Serves `app` with these limits until `end` is ready. Then it lets open requests finish.
 pub async fn serve_bounded(listener: TcpListener, app: Router, end: impl Future<Output = ()>) {
     serve_guarded(listener, |stream, _client| stream, app, end, async {}).await;
 }
 
-/// The same; `guard` may put a guard of its own before each connection, and `drain` runs
-/// once nobody is accepted any more.
+/// The same, but `guard` may wrap each connection. `drain` runs when the server accepts no more
+/// connections.
 pub async fn serve_guarded<C: Connection>(
     listener: TcpListener,
     guard: impl Fn(TcpStream, SocketAddr) -> C,
@@ -60,7 +60,7 @@ pub async fn serve_guarded<C: Connection>(
 ) {
     let in_time = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, ANSWER_TIME);
     let app = app.layer(in_time);
-    // Dropping `serving` asks every connection to end; `all_closed` is the news that all did.
+    // Dropping `serving` asks every connection to end. `all_closed` ends when all of them have ended.
     let (serving, ending) = watch::channel(());
     let (open, mut all_closed) = mpsc::channel::<Infallible>(1);
     let mut end = pin!(end);
@@ -72,13 +72,13 @@ pub async fn serve_guarded<C: Connection>(
         };
         match accepted {
             Ok((stream, client)) => {
-                // As in Node.js: a small message is sent at once, and waits for no other
-                // (Nagle's algorithm). Where that cannot be had, it is only slower.
+                // As in Node.js, a small message is sent at once (no Nagle's algorithm). If this
+                // fails, messages are only slower.
                 let _slower = stream.set_nodelay(true);
                 let connection = serve_one(guard(stream, client), app.clone(), ending.clone());
                 let open = open.clone();
                 tokio::spawn(async move {
-                    // How it ended is the client's affair.
+                    // A broken connection is no error of the server.
                     let _how = connection.await;
                     drop(open);
                 });
@@ -91,22 +91,22 @@ pub async fn serve_guarded<C: Connection>(
             }
         }
     }
-    // A client that still got in while its session's place is being closed would be turned
-    // away for good. Refused by the port, it tries again.
+    // During `drain`, a new session would be closed at once, and its client would not connect
+    // again. A client whose connection is refused tries again.
     drop((listener, serving, open));
     drain.await;
     all_closed.recv().await;
 }
 
-/// Whether connections could be taken of late. Where clients come and go, one gets in now
-/// and then, and the next does not: that is one shortage, not many.
+/// Remembers the last connection that could not be accepted. During a shortage, some connections
+/// are still accepted. It is one shortage all the same, and it is logged once.
 #[derive(Default)]
 struct Shortage {
     last: Option<Instant>,
 }
 
 impl Shortage {
-    /// A connection could not be taken. Returns whether a shortage begins with that.
+    /// A connection could not be accepted. Returns whether a new shortage begins with it.
     fn is_news(&mut self, now: Instant) -> bool {
         let before = self.last.replace(now);
         before.is_none_or(|before| now.duration_since(before) >= QUIET)
@@ -140,12 +140,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shortage_is_said_once_and_again_after_a_quiet_time() {
+    fn a_shortage_is_logged_once_and_again_after_a_quiet_time() {
         let mut shortage = Shortage::default();
         let start = Instant::now();
         let seconds = |seconds| start + Duration::from_secs(seconds);
         assert!(shortage.is_news(start));
-        // However long it goes on: each failure is soon after the one before.
+        // Also in a long shortage: each failure comes soon after the one before.
         for second in 1..60 {
             assert!(!shortage.is_news(seconds(second)), "after {second} s");
         }

@@ -5,7 +5,7 @@ use std::{
     io::{self, Write},
 };
 
-/// Writes a line to the console. A server goes on serving when its console is gone.
+/// Writes a line to stdout. If stdout is closed, the server still continues.
 pub fn log(line: impl fmt::Display) {
     let _nobody_reads = writeln!(io::stdout(), "{line}");
 }

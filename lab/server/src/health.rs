@@ -1,4 +1,4 @@
-//! Asking a server over HTTP/1.1, without a client library: whether it answers, and what.
+//! Sends one HTTP/1.1 request to a server, without a client library.
 
 use std::{io, net::SocketAddr};
 
@@ -7,7 +7,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// The whole response to a `GET`, headers and all, as it came over the wire.
+/// The whole response to a `GET`, with its headers, as it was received.
 ///
 /// # Errors
 /// When the connection is refused or breaks, or the response is not UTF-8.

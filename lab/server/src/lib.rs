@@ -1,6 +1,6 @@
-//! The ground under every server here: listen on `PORT`, serve, end well.
+//! The base of every server here: it listens on `PORT`, serves, and ends without losing requests.
 //!
-//! [`bounds`] limits what one client may take of a server.
+//! [`bounds`] limits the memory and the time that one client can use.
 
 pub mod bounds;
 mod console;
@@ -22,9 +22,9 @@ use tokio::{
     time::timeout,
 };
 
-/// Takes the port that the environment variable `PORT` names, or 8000, of the address that
-/// `LISTEN` names, or 127.0.0.1: only this machine reaches it there. In a container it is
-/// 0.0.0.0, which is all addresses that the container has.
+/// Listens on the port in the environment variable `PORT`, or on 8000. The address is the one in
+/// `LISTEN`, or 127.0.0.1, which only this machine can reach. In a container, `LISTEN` is 0.0.0.0:
+/// all addresses of the container.
 pub async fn listen() -> Result<TcpListener, PortError> {
     let address = match std::env::var_os("LISTEN") {
         Some(address) => parse_address(&address.to_string_lossy())?,
@@ -33,8 +33,8 @@ pub async fn listen() -> Result<TcpListener, PortError> {
     bind(SocketAddr::new(address, port()?)).await
 }
 
-/// The same for a server that is not made for strangers: `LISTEN` may name addresses of this
-/// machine's own (127.0.0.0/8 and ::1) and no others.
+/// The same for a server that is not safe on a network. `LISTEN` may only be an address that no
+/// other machine can reach: one of 127.0.0.0/8, or ::1.
 pub async fn listen_locally() -> Result<TcpListener, PortError> {
     if let Some(address) = std::env::var_os("LISTEN") {
         let address = parse_address(&address.to_string_lossy())?;
@@ -45,12 +45,12 @@ pub async fn listen_locally() -> Result<TcpListener, PortError> {
     listen().await
 }
 
-/// The port that `PORT` names; 8000 if it names none.
+/// The port in `PORT`, or 8000 if `PORT` is not set.
 pub fn port() -> Result<u16, PortError> {
     port_or(8000)
 }
 
-/// The same for a program that has another port of its own.
+/// The same for a program with another default port.
 pub fn port_or(default: u16) -> Result<u16, PortError> {
     match std::env::var_os("PORT") {
         Some(port) => parse_port(&port.to_string_lossy()),
@@ -58,7 +58,7 @@ pub fn port_or(default: u16) -> Result<u16, PortError> {
     }
 }
 
-/// Takes `port` of 127.0.0.1; 0 means any free one.
+/// Listens on `port` of 127.0.0.1. 0 means any free port.
 pub async fn listen_on(port: u16) -> Result<TcpListener, PortError> {
     bind((Ipv4Addr::LOCALHOST, port).into()).await
 }
@@ -69,15 +69,15 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, PortError> {
         .map_err(|source| PortError::Bind { address, source })
 }
 
-/// What a server that was asked to end may still take for it.
+/// How long a server may take to end after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Serves `app` until SIGTERM or Ctrl-C, then lets open requests finish.
 ///
-/// Prints `<name> running on <PORT> port, PID: <pid>` once connections are accepted, and
-/// `<name> on <PORT> port has ended, PID: <pid>` at its end. When the end is asked for, no
-/// more connections are accepted; then `drain` runs: the place to close what would
-/// otherwise stay open. A second signal, or four seconds, end it in any case.
+/// Prints `<name> running on <PORT> port, PID: <pid>` when it accepts connections, and
+/// `<name> on <PORT> port has ended, PID: <pid>` at its end. After the signal it accepts no more
+/// connections. Then `drain` runs, which closes connections that would otherwise stay open. After a
+/// second signal, or after four seconds, the server ends in any case.
 pub async fn serve(
     name: &str,
     listener: TcpListener,
@@ -87,7 +87,7 @@ pub async fn serve(
     serve_guarded(name, listener, |stream, _client| stream, app, drain).await
 }
 
-/// The same; `guard` may put a guard of its own before each connection and its client.
+/// The same, but `guard` may wrap each connection. It gets the client's address too.
 pub async fn serve_guarded<C: Connection>(
     name: &str,
     listener: TcpListener,
@@ -143,7 +143,7 @@ impl Signals {
 
     async fn second_or_too_late(mut self) {
         self.next().await;
-        // Whichever comes first.
+        // The second signal or the time limit.
         let _too_late = timeout(PATIENCE, self.next()).await;
     }
 }
@@ -158,12 +158,12 @@ fn parse_address(text: &str) -> Result<IpAddr, PortError> {
         .map_err(|_| PortError::NotAnAddress(text.to_owned()))
 }
 
-/// Why a server cannot have the port it was told to take.
+/// Why a server cannot listen on its port.
 #[derive(Debug)]
 pub enum PortError {
     /// `LISTEN` is no IP address.
     NotAnAddress(String),
-    /// `LISTEN` lets other machines reach a server that is not made for that.
+    /// With this `LISTEN`, other machines could reach a server that is not safe on a network.
     ForStrangers(IpAddr),
     /// `PORT` is no number from 0 to 65535.
     NotAPort(String),
@@ -185,8 +185,8 @@ impl fmt::Display for PortError {
             ),
             Self::ForStrangers(address) => write!(
                 f,
-                "LISTEN={address} lets other machines reach this server, which lets everybody in: \
-                 unset LISTEN, or use the hardened one (cargo run -p hardened-chat)"
+                "LISTEN={address} lets other machines reach this server, and it accepts every client: \
+                 unset LISTEN, or use the hardened server (cargo run -p hardened-chat)"
             ),
             Self::NotAPort(text) => write!(
                 f,
@@ -205,10 +205,14 @@ impl fmt::Display for PortError {
                 ),
                 io::ErrorKind::PermissionDenied => write!(
                     f,
-                    "port {} needs root's rights, as most ports below 1024 do: choose a higher one, such as 8000",
+                    "only root may use port {}, like most ports below 1024: choose a higher one, such as 8000",
                     address.port()
                 ),
-                _ => write!(f, "port {} cannot be had: {source}", address.port()),
+                _ => write!(
+                    f,
+                    "the server cannot listen on port {}: {source}",
+                    address.port()
+                ),
             },
         }
     }
@@ -221,7 +225,7 @@ mod tests {
     use super::{parse_address, parse_port};
 
     #[test]
-    fn where_to_listen_is_an_ip_address() {
+    fn listen_must_be_an_ip_address() {
         assert_eq!(parse_address("0.0.0.0").unwrap().to_string(), "0.0.0.0");
         for bad in ["localhost", "0.0.0.0:8000", "", "::1 "] {
             let said = parse_address(bad).unwrap_err().to_string();

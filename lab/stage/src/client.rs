@@ -1,4 +1,4 @@
-//! Somebody who asks: a client that keeps a record of all it sends and receives.
+//! A client that records everything that it sends and receives.
 //!
 //! It speaks HTTP/1.1, Engine.IO 4 over both transports, and Socket.IO 5, packet by
 //! packet, because the packets are what the lessons are about.
@@ -24,7 +24,7 @@ pub use socketio::{Received, Socket, Transport};
 
 use crate::seen::event::Event;
 
-/// How long a client waits for an answer that should come at once.
+/// How long a client waits for an answer that should come immediately.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A client of one server, or of nginx in front of several.
@@ -37,7 +37,7 @@ pub struct Client {
 
 struct Inner {
     who: Who,
-    /// Who hears what the client sends and receives, as it happens.
+    /// The functions that are called with each event of the client.
     listeners: Vec<Tell>,
     cookie: Mutex<Option<String>>,
     idle: Mutex<Vec<Connection>>,
@@ -51,9 +51,9 @@ struct Who {
     /// `host:port` of the URL.
     authority: String,
     address: Option<Ipv4Addr>,
-    /// What it adds to what it asks of Engine.IO; empty for most.
+    /// A query that is added to the requests of Engine.IO. Most clients have none.
     query: String,
-    /// The page that it says its requests come from.
+    /// The origin of the page that its requests claim to come from.
     origin: Option<String>,
     keeps_cookies: bool,
 }
@@ -61,11 +61,11 @@ struct Who {
 type Tell = Arc<dyn Fn(Event) + Send + Sync>;
 
 tokio::task_local! {
-    /// Who overhears the clients that this task makes.
+    /// The function that gets the events of all clients that this task makes.
     static OVERHEARS: Tell;
 }
 
-/// Runs `lesson`. Whatever the clients made in it send and receive is passed to `tell`, as it
+/// Runs `lesson`. `tell` gets everything that the clients made in it send and receive, as it
 /// happens.
 pub(crate) async fn overheard<T>(
     tell: impl Fn(Event) + Send + Sync + 'static,
@@ -74,12 +74,12 @@ pub(crate) async fn overheard<T>(
     OVERHEARS.scope(Arc::new(tell), lesson).await
 }
 
-/// What a client has sent and received, for whoever looks at it afterwards.
+/// The events of a client, for code that looks at them later.
 #[derive(Clone, Default)]
 pub struct Seen(Arc<Mutex<Vec<Event>>>);
 
 impl Seen {
-    /// What came since the last call, in order.
+    /// The events since the last call, in order.
     pub fn take(&self) -> Vec<Event> {
         std::mem::take(&mut lock(&self.0))
     }
@@ -88,7 +88,7 @@ impl Seen {
 /// What a client has sent and received so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// HTTP requests, the one that opens a WebSocket included.
+    /// HTTP requests. The request that opens a WebSocket is one of them.
     pub requests: u64,
     /// WebSocket frames, both ways.
     pub frames: u64,
@@ -107,7 +107,7 @@ struct Counters {
 }
 
 impl Client {
-    /// A client called `name` that asks `url`, such as `http://127.0.0.1:3000`.
+    /// A client called `name`. It sends its requests to `url`, such as `http://127.0.0.1:3000`.
     pub fn new(name: impl Into<String>, url: &str) -> Self {
         let authority = url.trim_start_matches("http://").trim_end_matches('/');
         let who = Who {
@@ -119,38 +119,38 @@ impl Client {
         Self::of(who, overhears.into_iter().collect())
     }
 
-    /// The same, standing for `address`: it says so in `X-Forwarded-For`, which the
-    /// configs believe of this machine.
+    /// The same, with another address. The client sends the address in `X-Forwarded-For`. The
+    /// configs accept this header from this machine.
     pub fn at(name: impl Into<String>, url: &str, address: Ipv4Addr) -> Self {
         Self::new(name, url).with(|who| who.address = Some(address))
     }
 
-    /// The same client, which keeps cookies as a browser does.
+    /// The same client, but it keeps cookies as a browser does.
     #[must_use]
     pub fn keeping_cookies(self) -> Self {
         self.with(|who| who.keeps_cookies = true)
     }
 
-    /// The same client, which adds `query`, such as `server=b`, to what it asks of Engine.IO:
-    /// the official client's option of that name.
+    /// The same client, but it adds `query`, such as `server=b`, to its requests of Engine.IO. The
+    /// official client's option `query` does the same.
     #[must_use]
     pub fn with_query(self, query: &str) -> Self {
         self.with(|who| query.clone_into(&mut who.query))
     }
 
-    /// The same client, which sends `Origin`, as a browser does for a page of that origin.
+    /// The same client, but it sends `Origin`, as a browser does for a page of that origin.
     #[must_use]
     pub fn with_origin(self, origin: &str) -> Self {
         self.with(|who| who.origin = Some(origin.to_owned()))
     }
 
-    /// The same client. Nobody hears it but `listener`, which is told each event as it happens.
+    /// The same client, but its events go to `listener` only, as they happen.
     #[must_use]
     pub fn telling(self, listener: impl Fn(Event) + Send + Sync + 'static) -> Self {
         Self::of(self.inner.who.clone(), vec![Arc::new(listener)])
     }
 
-    /// The same client, and what it sends and receives from now on.
+    /// The same client, and the record of its events from now on.
     #[must_use]
     pub fn recorded(self) -> (Self, Seen) {
         let seen = Seen::default();
@@ -183,7 +183,7 @@ impl Client {
         &self.inner.who.name
     }
 
-    /// What was sent and received so far.
+    /// How much the client has sent and received so far.
     pub fn traffic(&self) -> Traffic {
         let counters = &self.inner.traffic;
         Traffic {
@@ -201,7 +201,7 @@ impl Client {
     }
 }
 
-/// Why a client did not get what it asked for.
+/// Why a request or a connection of a client failed.
 #[derive(Debug)]
 pub enum Error {
     /// The answer was an HTTP error.
@@ -215,7 +215,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The answer of a refused request, if that is what happened.
+    /// The answer, if the request was refused.
     pub fn refusal(&self) -> Option<&Answer> {
         match self {
             Self::Refused(answer) => Some(answer),
@@ -223,7 +223,7 @@ impl Error {
         }
     }
 
-    /// The server that refused, where nginx said which one it was.
+    /// The server that refused the request, if nginx named it.
     pub fn refused_by(&self) -> Option<SocketAddr> {
         self.refusal().and_then(Answer::server)
     }
@@ -257,12 +257,13 @@ impl From<hyper::Error> for Error {
     }
 }
 
-/// The end of a connection, in the words of whoever looks at the socket.
+/// The error for a connection that the other side has closed.
 fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionReset, "the other side closed it")
 }
 
-/// None of these locks is held across an `.await`, and a panic leaves their contents whole.
+/// Locks a mutex. None of these locks is held across an `.await`, and a panic does not leave the
+/// contents half changed.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

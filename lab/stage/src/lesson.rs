@@ -15,8 +15,8 @@ use crate::{
 
 /// A lesson: a server, and experiments on a stage of it.
 ///
-/// Its binary is three things. With `PORT` set it is one server. Started by a stage, it may be
-/// one of the lesson's other programs. Otherwise it is the stage.
+/// Its binary has three roles. With `PORT` set, it is one server. If a stage has started it under a
+/// program's name, it is that program. Otherwise it is the stage.
 pub struct Lesson {
     title: &'static str,
     intro: &'static str,
@@ -40,7 +40,7 @@ type Act<T> = Box<dyn for<'a> FnOnce(&'a mut Stage) -> Running<'a, T>>;
 type Running<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
 
 impl Lesson {
-    /// A lesson and its server, which reads its port from `PORT`.
+    /// A lesson and its server. The server reads its port from `PORT`.
     pub fn new<F>(title: &'static str, server: impl FnOnce() -> F + 'static) -> Self
     where
         F: Future<Output = Result<()>> + 'static,
@@ -58,14 +58,14 @@ impl Lesson {
         }
     }
 
-    /// What the lesson is about, and what to look at: a few lines before the first experiment.
+    /// The subject of the lesson, and what to watch: a few lines before the first experiment.
     #[must_use]
     pub fn intro(mut self, text: &'static str) -> Self {
         self.intro = text;
         self
     }
 
-    /// Another program of the lesson, which [`Stage::start_program`] starts by its name.
+    /// Another program of the lesson. [`Stage::start_program`] starts it by its name.
     #[must_use]
     pub fn with_program<F>(
         mut self,
@@ -79,8 +79,8 @@ impl Lesson {
         self
     }
 
-    /// One more experiment; `about` is its title. It starts what it needs, because it may be
-    /// run alone.
+    /// One more experiment; `about` is its title. It starts the parts that it needs, because a
+    /// learner may run it without the others.
     #[must_use]
     pub fn with(
         mut self,
@@ -100,8 +100,8 @@ impl Lesson {
         self
     }
 
-    /// What to try by hand once the experiments are over and the stage stays up. It also brings
-    /// the stage into the state for that.
+    /// The text that says what to try by hand after the experiments, while the stage stays up. The
+    /// function also brings the stage into the right state for it.
     #[must_use]
     pub fn by_hand(
         mut self,
@@ -111,15 +111,15 @@ impl Lesson {
         self
     }
 
-    /// A page that shows the stage and acts on it, once the experiments are over. It calls
-    /// [`Stage::show_all`] when it has said where it is.
+    /// A page that shows and controls the stage after the experiments. It calls
+    /// [`Stage::show_all`] after it has printed its address.
     #[must_use]
     pub fn with_page(mut self, page: impl AsyncFnOnce(&mut Stage) -> Result<()> + 'static) -> Self {
         self.page = Some(Box::new(move |stage| Box::pin(page(stage))));
         self
     }
 
-    /// Runs after the last experiment, such as to show a table of all of them.
+    /// Runs after the last experiment, for example to print a table of all results.
     #[must_use]
     pub fn at_end(mut self, act: impl AsyncFnOnce(&mut Stage) -> Result<()> + 'static) -> Self {
         self.at_end = Some(Box::new(move |stage| Box::pin(act(stage))));
@@ -133,16 +133,16 @@ impl Lesson {
         self
     }
 
-    /// Runs what the environment and the command line ask for.
+    /// Runs the role that the environment and the command line name.
     ///
-    /// The exit code is 0 if all went well (with `--check`: if all claims held), 1 if
-    /// not, 2 for a command line that makes no sense. An error is one sentence.
+    /// The exit code is 0 for success (with `--check`: if all claims held), 1 for a failure, and 2
+    /// for a wrong command line. An error is one sentence.
     pub fn run(self) -> ExitCode {
         self.run_with(|_: NoOptions| None)
     }
 
-    /// The same with options of the lesson's own. `take` gets them before anything starts; the
-    /// lesson is over if it returns an exit code.
+    /// The same, with options of this lesson only. `take` gets them before anything starts. If it
+    /// returns an exit code, the lesson ends.
     pub fn run_with<O: Args>(mut self, take: impl FnOnce(O) -> Option<ExitCode>) -> ExitCode {
         if let Some(code) = self.programs.run_started_by_a_stage() {
             return code;
@@ -172,18 +172,19 @@ impl Lesson {
         block_on(self.play(asked.ports, asked.pauses))
     }
 
-    /// Brings the stage up, runs the experiments on it, and takes it down again.
+    /// Starts the stage, runs the experiments on it, and stops it again.
     async fn play(self, ports: Which, pauses: bool) -> Result<ExitCode> {
         // Listened for before anything is started.
         let interrupted = interrupted()?;
         tokio::pin!(interrupted);
         let journal = Journal::default();
-        let own = env::current_exe().context("this program's own path is unknown")?;
+        let own =
+            env::current_exe().context("the system does not know the path of this program")?;
         let mut stage = Stage::new(own, self.title, ports.try_into()?, journal.clone())?;
         let ends = !self.stays_up;
         let outcome = tokio::select! {
             outcome = self.play_on(&mut stage, pauses) => outcome,
-            // Ctrl-C is how a stage that stays up is meant to end; a check was not done.
+            // Ctrl-C is the right way to end a stage that stays up. But it ends a check too early.
             () = &mut interrupted => Ok(ExitCode::from(u8::from(ends))),
             () = journal.reader_gone() => Ok(ExitCode::FAILURE),
         };
@@ -230,7 +231,7 @@ async fn run_each(stage: &mut Stage, experiments: &[Experiment], pauses: bool) -
     for (number, Experiment { about, run, .. }) in experiments.iter().enumerate() {
         if let Some(enter) = enter.as_mut().filter(|_| number > 0) {
             stage.note(format!("\nNext: {about}\nPress Enter to go on."));
-            // At the end of the input nobody presses it any more.
+            // At the end of the input, no Enter comes any more.
             let _pressed = enter.recv().await;
         }
         stage.step(about);

@@ -1,9 +1,9 @@
-//! The stage on which the lessons play.
+//! The stage on which the lessons run.
 //!
-//! A lesson's binary is three things. With `PORT` set it is one server. Otherwise it
-//! is the stage: it starts copies of itself as servers, nginx and Redis, and runs the
-//! lesson's experiments on them. And it may be one of the lesson's other programs, such as
-//! a subscriber, when the stage starts it so.
+//! A lesson's binary has three roles. With `PORT` set, it is one server. If a stage has started it
+//! under a program's name, it is that program of the lesson, such as a subscriber. Otherwise it is
+//! the stage: it starts nginx, Redis, and copies of itself as servers, and runs the lesson's
+//! experiments on them.
 //!
 //! ```no_run
 //! use std::process::ExitCode;

@@ -1,13 +1,13 @@
-//! What a lesson's binary is besides a stage: a server, or another of its programs.
+//! The other programs of a lesson's binary.
 
 use std::{collections::HashMap, env, future::Future, pin::Pin, process::ExitCode};
 
 use anyhow::Result;
 use front_end::block_on;
 
-use crate::{parts::nginx, stage::program::PROGRAM};
+use crate::parts::{nginx, process::PROGRAM};
 
-/// The programs of a lesson besides its server, each started by what the environment says.
+/// The programs of a lesson besides its server. An environment variable says which one runs.
 #[derive(Default)]
 pub(crate) struct Programs(HashMap<&'static str, Program>);
 
@@ -22,7 +22,7 @@ impl Programs {
         self.0.insert(name, Box::new(|| Box::pin(program())));
     }
 
-    /// Runs the program as which a stage has started this binary, if one has.
+    /// Runs the program that the environment names, if a stage has started this binary as one.
     pub(crate) fn run_started_by_a_stage(&mut self) -> Option<ExitCode> {
         let name = env::var(PROGRAM).ok()?;
         if name == nginx::BUILDER {

@@ -1,4 +1,4 @@
-//! What was observed: one typed list, and how the terminal shows it.
+//! The observed events: one typed list, and their form in the terminal.
 
 pub mod event;
 pub mod journal;

@@ -25,12 +25,12 @@ use crate::{
     },
 };
 
-/// What a chapter runs on: servers, nginx, Redis, and the list of what was observed.
+/// What a chapter runs on: servers, nginx, Redis, and the list of observed events.
 ///
-/// Whatever it started ends with it.
+/// Everything that it started ends with it.
 pub struct Stage {
     /// nginx.
-    // Before `ground`, since fields are dropped in order: first the processes, then the
+    // Before `ground`, because fields are dropped in order: first the processes, then the
     // folder that they use.
     pub nginx: Nginx,
     /// The servers.
@@ -64,7 +64,8 @@ impl Stage {
         })
     }
 
-    /// A stage for tests and measurements: it takes free ports, shows nothing, and starts copies of `binary`.
+    /// A stage for tests and measurements. It takes free ports, prints nothing, and starts copies
+    /// of `binary`.
     ///
     /// # Errors
     /// When there are no free ports, or no temporary folder can be made.
@@ -77,12 +78,12 @@ impl Stage {
         self.title
     }
 
-    /// A folder for files of a lesson's own, which is removed when the stage ends.
+    /// A folder for a lesson's files. It is removed when the stage ends.
     pub fn folder(&self) -> &Path {
         self.ground.scratch.path()
     }
 
-    /// The address to use where a lesson would write `port` of localhost.
+    /// The address that this stage uses in place of `port` of localhost.
     ///
     /// # Errors
     /// When the port is in use.
@@ -90,28 +91,28 @@ impl Stage {
         self.ground.ports.instead_of(port)
     }
 
-    /// The servers' addresses, for a config of another balancer that names the article's.
+    /// The servers' addresses, to replace the article's addresses in another balancer's config.
     pub fn server_swaps(&self) -> Vec<Swap> {
         self.ground.server_swaps()
     }
 
-    /// The list of what was observed, for a part that a crate adds to the stage.
+    /// The list of observed events, for a part that another crate adds to the stage.
     pub fn journal(&self) -> &Journal {
         &self.ground.journal
     }
 
-    /// Reads the list of what was observed, from the beginning.
+    /// Reads the list of observed events, from the beginning.
     pub fn observer(&self) -> Observer {
         Observer::new(self.ground.journal.clone())
     }
 
-    /// Adds to that list what the terminal does not show.
+    /// Adds events to the list that the terminal does not show.
     pub fn recorder(&self) -> Recorder {
         Recorder::new(self.ground.journal.clone())
     }
 
-    /// The resident memory of each part that runs, in bytes: of its process and all that
-    /// it has started, after `ps`.
+    /// The resident memory of each running part, in bytes, from `ps`. It includes the processes
+    /// that the part has started.
     ///
     /// # Errors
     /// When there is no `ps`.
@@ -121,7 +122,8 @@ impl Stage {
         memory_of(self.servers.pids().chain(nginx).chain(redis).collect()).await
     }
 
-    /// Ends everything that the stage started, in order: no client is answered by half a stage.
+    /// Ends everything that the stage started. nginx ends first, so that no client gets an answer
+    /// from a stage that is half stopped.
     pub async fn clear(&mut self) {
         self.nginx.stop().await;
         self.servers.stop().await;

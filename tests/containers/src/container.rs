@@ -119,7 +119,10 @@ async fn obey(container: &ContainerAsync<GenericImage>, order: Order) -> Result<
             };
             match tokio::time::timeout(PATIENCE, said).await {
                 Ok(said) => said?,
-                Err(_) => bail!("it has not written {text:?} within {} s", PATIENCE.as_secs()),
+                Err(_) => bail!(
+                    "it has not written {text:?} within {} s",
+                    PATIENCE.as_secs()
+                ),
             }
         }
         // Done by the caller: the container ends with that.

@@ -14,6 +14,8 @@ fn main() -> std::process::ExitCode {
 
 #[cfg(not(feature = "docker"))]
 fn main() -> std::process::ExitCode {
-    eprintln!("error: this was built without containers: cargo build -p containers --features docker");
+    eprintln!(
+        "error: this was built without containers: cargo build -p containers --features docker"
+    );
     std::process::ExitCode::FAILURE
 }

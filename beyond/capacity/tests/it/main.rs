@@ -1,3 +1,6 @@
 //! The tests of `capacity`.
 
+// All of this program is a test, its helpers too.
+#![allow(clippy::unwrap_used)]
+
 mod limits;

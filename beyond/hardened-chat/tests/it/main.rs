@@ -1,5 +1,8 @@
 //! The tests of `hardened-chat`, and of `deploy/`, which runs it.
 
+// All of this program is a test, its helpers too.
+#![allow(clippy::unwrap_used)]
+
 mod deploy;
 mod hostile;
 mod kubernetes;

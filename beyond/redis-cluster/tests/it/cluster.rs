@@ -34,7 +34,6 @@ use socketioxide_redis::drivers::{ChanItem, Driver, MessageStream};
 use tokio::time::{interval, timeout};
 
 const LESSON: &str = env!("CARGO_BIN_EXE_redis-cluster");
-const EMIT: &str = env!("CARGO_BIN_EXE_emit");
 
 /// How long a cluster may take to be whole again.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -131,8 +130,8 @@ async fn several_redis_servers_that_are_not_a_cluster_are_refused() {
     ] {
         let mut server = command(LESSON);
         server.env("PORT", "0");
-        let mut emit = command(EMIT);
-        emit.args(["bob", "hi"]);
+        let mut emit = command(LESSON);
+        emit.env("LAB_PROGRAM", "emit").args(["bob", "hi"]);
         for mut program in [server, emit] {
             is_refused(program.env("REDIS_URL", urls), 1, &[words]);
         }

@@ -11,7 +11,7 @@ use crate::{
     reply::Reply,
 };
 
-/// `INFO`, or `INFO section …`; a section that is not there is left out, as in Redis.
+/// `INFO`, or `INFO section …`. Like Redis, it leaves out unknown sections.
 pub(super) fn info(call: &mut Call) -> Answer {
     let wanted = |section: &str| {
         let names = [section, "all", "default", "everything"];
@@ -83,7 +83,7 @@ pub(super) fn command_list(call: &mut Call) -> Answer {
     Ok(Reply::Array(names.collect()))
 }
 
-/// The subcommands of CLIENT, COMMAND or CONFIG that are here.
+/// The subcommands of CLIENT, COMMAND or CONFIG that this server has.
 pub(super) fn help(call: &mut Call) -> Answer {
     let container = call
         .commands

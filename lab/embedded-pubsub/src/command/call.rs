@@ -39,8 +39,8 @@ impl Command {
         count == self.arity || (self.arity < 0 && count >= -self.arity)
     }
 
-    /// With RESP2 a subscriber cannot tell a reply from a message that happens to
-    /// come first, so only what is answered in a shape of its own is allowed.
+    /// With RESP2, a subscriber cannot tell a reply from a message. So only commands
+    /// are allowed whose reply has another form than a message.
     pub(super) fn is_allowed_while_subscribed(&self) -> bool {
         self.name.ends_with("subscribe") || matches!(self.name, "ping" | "quit" | "reset")
     }
@@ -72,7 +72,7 @@ pub(super) fn wrong_number_of_arguments(command: &Command) -> String {
     )
 }
 
-/// Whether the word is this name, in whatever case.
+/// Whether the word is this name, in upper or lower case.
 pub(super) fn is(word: &[u8], name: &str) -> bool {
     word.eq_ignore_ascii_case(name.as_bytes())
 }

@@ -1,4 +1,4 @@
-//! Commands about one's own connection, and CLIENT about those of others.
+//! Commands about the client's own connection, and CLIENT, which is also about others.
 //! Source: <https://redis.io/docs/latest/commands/?group=connection>.
 
 use std::net::SocketAddr;
@@ -73,7 +73,7 @@ pub(super) fn auth(call: &mut Call) -> Answer {
 const NO_PASSWORD: &str = "ERR AUTH <password> called without any password configured for the \
                            default user. Are you sure your configuration is correct?";
 
-/// As in a Redis without a password: there is the user `default`, who may give any.
+/// Like a Redis without a password: there is the user `default`, and any password is right.
 fn authenticate(user: &[u8]) -> Result<(), String> {
     if user == b"default" {
         Ok(())
@@ -89,7 +89,7 @@ pub(super) fn ping(call: &mut Call) -> Answer {
     let message = call.words.get(1);
     let client = call.client();
     if client.protocol == Protocol::Resp2 && client.is_subscriber() {
-        // Shaped like a message, so that a RESP2 subscriber can tell what it is.
+        // It has the form of a message, so that a RESP2 subscriber can read it.
         let message = message.map_or(Reply::bulk(""), Reply::bulk);
         return Ok(Reply::Array(vec![Reply::bulk("pong"), message]));
     }
@@ -174,7 +174,7 @@ pub(super) fn client_list(call: &mut Call) -> Answer {
     Ok(Reply::Verbatim(lines.collect()))
 }
 
-/// Redis's fields, as far as they say something here.
+/// Redis's fields, as far as they have a meaning here.
 fn describe(client: &Client, server: SocketAddr) -> String {
     let flag = if client.is_subscriber() { 'P' } else { 'N' };
     let [channels, patterns, shard_channels] =
@@ -196,7 +196,7 @@ fn describe(client: &Client, server: SocketAddr) -> String {
     )
 }
 
-/// `CLIENT KILL address`, or `CLIENT KILL` with options, all of which have to fit.
+/// `CLIENT KILL address`, or `CLIENT KILL` with options. All options must match.
 pub(super) fn client_kill(call: &mut Call) -> Answer {
     let mut skip_me = true;
     let mut clients: Vec<&Client> = call.hub.clients().collect();

@@ -1,4 +1,4 @@
-//! MONITOR: a client sees each request of every client.
+//! MONITOR: a client gets each request of every client.
 //!
 //! Source: <https://redis.io/docs/latest/commands/monitor/>.
 
@@ -15,7 +15,7 @@ pub(super) fn monitor(call: &mut Call) -> Answer {
     Ok(Reply::ok())
 }
 
-/// Tells all monitors of a request. Those with a password in them are left out, as by Redis.
+/// Sends a request to all monitors. Like Redis, it leaves out requests with a password.
 pub(super) fn tell(hub: &mut Hub, id: ClientId, command: &str, words: &[Vec<u8>]) {
     let Some(peer) = hub.client(id).map(|client| client.peer) else {
         return;

@@ -1,4 +1,4 @@
-//! SUBSCRIBE, PUBLISH and their kin.
+//! SUBSCRIBE, PUBLISH and similar commands.
 //! Source: <https://redis.io/docs/latest/develop/pubsub/>.
 
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ pub(super) fn unsubscribe(call: &mut Call, kind: Kind) -> Answer {
         named => named.to_vec(),
     };
     if topics.is_empty() {
-        // Even to leave nothing has an answer: a client waits for it.
+        // Also a client without subscriptions gets an answer, because it waits for one.
         let count = call.client().subscription_count(kind);
         return Ok(confirmation(word, Reply::Null, count));
     }

@@ -1,4 +1,5 @@
-//! Does the server on `PORT` answer? For a container's health check, whose image has no curl.
+//! Checks whether the server on `PORT` answers. It is for a container's health check: the image has
+//! no curl.
 //!
 //! ```text
 //! PORT=8000 cargo run -p lab-server --bin healthy     exits 0 if `GET /` is answered 200

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::{Client, Error, Packet, Polling, WebSocket};
 
-/// Waits for the namespace's welcome, `40{"sid":…}`, and answers pings meanwhile. What
-/// comes behind it in the same payload is `early`.
+/// Waits for the namespace's welcome, `40{"sid":…}`, and answers pings meanwhile. Packets behind
+/// it in the same payload go to `early`.
 pub(super) async fn welcome_over_polling(
     polling: &Polling,
     early: &mut Vec<Packet>,
@@ -36,8 +36,8 @@ pub(super) async fn welcome_over_websocket(socket: &mut WebSocket) -> Result<Str
     }
 }
 
-/// The socket's ID in a connect packet. A connect error, `4{"message":…}`, is told in the
-/// server's own words.
+/// Reads the socket's ID from a connect packet. A connect error, `4{"message":…}`, becomes an
+/// error with the server's text.
 fn welcome(message: &str) -> Result<String, Error> {
     let unexpected = || Error::Unexpected(format!("not the namespace's welcome: {message}"));
     let refusal: Option<Value> = message
@@ -62,8 +62,8 @@ pub(super) async fn upgrade(
 ) -> Result<WebSocket, Error> {
     let mut socket = WebSocket::open(client, Some(&polling.open.sid)).await?;
     socket.send(&Packet::Ping("probe".to_owned())).await?;
-    // The client keeps polling until the probe is answered. The poll that is held then
-    // ends with a noop, and nothing is lost in between.
+    // The client keeps polling until the probe is answered. Then a noop ends the held poll, so
+    // that no packet is lost.
     let mut probed = false;
     while !probed {
         let poll = polling.poll();

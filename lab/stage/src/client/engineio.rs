@@ -25,15 +25,15 @@ use crate::seen::event::Event;
 /// Joins the packets of one polling payload.
 const SEPARATOR: char = '\x1e';
 
-/// One Engine.IO packet: a digit, and what belongs to it.
+/// One Engine.IO packet: a digit, and its data.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Packet {
     /// `0`: the session begins.
     Open(OpenPacket),
     /// `1`: the session ends.
     Close,
-    /// `2`: the server asks whether the client is there; `2probe` from the client
-    /// tries a WebSocket before the upgrade.
+    /// `2`: the server checks whether the client is there. A client sends `2probe` to try a
+    /// WebSocket before the upgrade.
     Ping(String),
     /// `3`: the answer to a ping.
     Pong(String),
@@ -41,15 +41,15 @@ pub enum Packet {
     Message(String),
     /// `5`: from now on, this WebSocket carries the session.
     Upgrade,
-    /// `6`: nothing; ends a poll that is held during an upgrade.
+    /// `6`: no data. It ends a poll that is held during an upgrade.
     Noop,
 }
 
-/// What the server says first, in the packet `0{…}`.
+/// The server's first packet, `0{…}`.
 #[derive(Clone, Debug, PartialEq, Deserialize, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OpenPacket {
-    /// The session's ID, which every later request carries.
+    /// The session's ID. Every later request carries it.
     pub sid: String,
     /// The transports that the client may change to.
     pub upgrades: Vec<String>,
@@ -65,7 +65,7 @@ impl Packet {
     /// Reads one packet.
     ///
     /// # Errors
-    /// When it is none: an unknown type, or an open packet that is no JSON of its shape.
+    /// When the text is no packet: its type is unknown, or an open packet does not hold the right JSON.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let unexpected = || Error::Unexpected(format!("no Engine.IO packet: {text:?}"));
         let kind = text.chars().next().ok_or_else(unexpected)?;
@@ -108,14 +108,14 @@ impl fmt::Display for Packet {
 #[derive(Clone)]
 pub struct Polling {
     client: Client,
-    /// What the server said first.
+    /// The server's first packet.
     pub open: OpenPacket,
-    /// The server that opened the session, where nginx says which one it was.
+    /// The server that opened the session, if nginx named it.
     pub owner: Option<SocketAddr>,
 }
 
 impl Polling {
-    /// The first request, which has no session ID yet.
+    /// Sends the first request. It has no session ID yet.
     ///
     /// # Errors
     /// When the server refuses, or does not answer with an open packet.
@@ -135,7 +135,7 @@ impl Polling {
         }
     }
 
-    /// The session with that ID, whoever opened it: a server knows a request by nothing else.
+    /// The session with that ID. Another client may have opened it: a server looks at the ID only.
     pub fn with_id(client: &Client, sid: &str) -> Self {
         Self {
             client: client.clone(),
@@ -150,11 +150,11 @@ impl Polling {
         }
     }
 
-    /// Asks for packets. The server holds the request until it has some: up to a ping's
-    /// interval.
+    /// Asks for packets. The server holds the request until it has a packet, at most until the
+    /// next ping.
     ///
     /// # Errors
-    /// When the server refuses: `Session ID unknown` if it is not the one that knows it.
+    /// When the server refuses: `Session ID unknown` if it does not know the session.
     pub async fn poll(&self) -> Result<Vec<Packet>, Error> {
         let held = Duration::from_millis(self.open.ping_interval + self.open.ping_timeout);
         let answer = self
@@ -182,20 +182,20 @@ impl Polling {
     }
 }
 
-/// A WebSocket that carries Engine.IO packets, one a frame.
+/// A WebSocket that carries Engine.IO packets, one in each frame.
 pub struct WebSocket {
     client: Client,
     outgoing: Pin<Box<dyn Sink<Message, Error = tungstenite::Error> + Send>>,
     incoming: Pin<Box<dyn Stream<Item = tungstenite::Result<Message>> + Send>>,
-    /// The server at the other end, where nginx says which one it is.
+    /// The server at the other end, if nginx named it.
     pub owner: Option<SocketAddr>,
 }
 
 impl WebSocket {
     /// Opens a WebSocket: for a new session, or to upgrade the session `sid`.
     ///
-    /// That the handshake succeeds (101) says little: the session is there once the
-    /// first packet has come.
+    /// A successful handshake (101) does not mean that the session exists. The session exists when
+    /// the first packet has come.
     ///
     /// # Errors
     /// When the handshake is refused or breaks.
@@ -298,7 +298,7 @@ fn target(client: &Client, transport: &str, sid: Option<&str>) -> String {
     target
 }
 
-/// Only 200 is the answer of a session.
+/// Every answer but 200 is a refusal.
 fn accepted(answer: Answer) -> Result<Answer, Error> {
     if answer.status == 200 {
         Ok(answer)

@@ -41,26 +41,26 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The server that answered, where nginx stands in between and says so.
+    /// The server that answered, if nginx named it.
     pub fn server(&self) -> Option<SocketAddr> {
         self.tried.last().copied()
     }
 }
 
-/// One TCP connection that requests go through, one after the other.
+/// One TCP connection. Requests go through it one after the other.
 pub struct Connection {
     requests: SendRequest<Full<Bytes>>,
 }
 
 impl Connection {
-    /// Whether another request can go through.
+    /// Whether another request can be sent.
     fn is_open(&self) -> bool {
         !self.requests.is_closed()
     }
 }
 
 impl Client {
-    /// `GET`s a path over a connection of its own, as each `curl` does.
+    /// `GET`s a path over a new connection, as `curl` does.
     ///
     /// # Errors
     /// When there is no answer. An HTTP error is an answer.
@@ -82,8 +82,8 @@ impl Client {
             .await
     }
 
-    /// `GET`s a path as a browser does: over an idle connection, or else a new one. An idle
-    /// one that was closed meanwhile does not count.
+    /// `GET`s a path as a browser does: over an idle connection, or else over a new one. If the
+    /// idle connection was closed meanwhile, the request is sent again over a new one.
     pub async fn get(&self, target: &str, patience: Duration) -> Result<Answer, Error> {
         self.browse(Method::GET, target, String::new(), patience)
             .await
@@ -136,10 +136,10 @@ impl Client {
     /// Opens a connection.
     ///
     /// # Errors
-    /// When nobody listens there.
+    /// When no program listens there.
     pub async fn connect(&self) -> Result<Connection, Error> {
         let (requests, connection) = http1::handshake(TokioIo::new(self.dial().await?)).await?;
-        // The connection's end shows in the next request; there is nothing else to tell.
+        // If the connection ends, the next request fails. That is enough.
         tokio::spawn(connection);
         Ok(Connection { requests })
     }
@@ -253,7 +253,7 @@ impl Client {
         }
     }
 
-    /// Tells whoever listens that a request is on its way. Returns its number.
+    /// Tells the listeners that a request is on its way. Returns its number.
     pub(super) fn asks(&self, method: &'static str, target: &str) -> u64 {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let id = NEXT.fetch_add(1, Relaxed);

@@ -33,7 +33,7 @@ pub enum Transport {
     Polling,
     /// `transports: ["websocket"]`.
     WebSocket,
-    /// The default, `["polling", "websocket"]`: begins with polling, then upgrades.
+    /// The default, `["polling", "websocket"]`: the client begins with polling, then upgrades.
     Upgrade,
 }
 
@@ -51,30 +51,30 @@ impl fmt::Display for Transport {
 pub struct Socket {
     /// `socket.id`, as the server calls this connection.
     pub id: String,
-    /// The server that holds the session, where nginx says which one it is.
+    /// The server that holds the session, if nginx named it.
     pub owner: Option<SocketAddr>,
     outgoing: mpsc::UnboundedSender<Packet>,
     events: mpsc::UnboundedReceiver<Received>,
     acks: Acks,
-    /// How many acknowledgements were asked for: the number of the next one.
+    /// How many acknowledgements the client has asked for. It is also the number of the next one.
     asked: AtomicU64,
     carrier: JoinHandle<()>,
 }
 
-/// An event that a client has heard.
+/// An event that a client has received.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Received {
     /// Its name.
     pub event: String,
     /// Its first argument.
     pub argument: Value,
-    /// The number under which the server waits for an acknowledgement, if it does.
+    /// The number of the acknowledgement that the server waits for, if it waits for one.
     pub number: Option<u64>,
 }
 
 impl Received {
-    /// Reads a message that is an event, such as `2["message",{"text":"Hi"}]`, with a number
-    /// between if the server wants an acknowledgement. `None` for any other message.
+    /// Reads an event, such as `2["message",{"text":"Hi"}]`. If the server wants an acknowledgement,
+    /// a number stands before the `[`. Returns `None` for any other message.
     pub fn parse(message: &str) -> Option<Self> {
         let (number, arguments) = parts(message, "2")?;
         let mut arguments = arguments.into_iter();
@@ -89,7 +89,7 @@ impl Received {
     }
 }
 
-/// Who waits for the acknowledgement with which number.
+/// The senders that wait for an acknowledgement, by its number.
 type Acks = Arc<Mutex<HashMap<u64, oneshot::Sender<Value>>>>;
 
 /// The session, on whichever transport carries it.
@@ -99,9 +99,9 @@ enum Session {
 }
 
 impl Socket {
-    /// Connects, and is done when the server has said so (`40{"sid":…}`).
+    /// Connects, and returns when the server has accepted the client (`40{"sid":…}`).
     ///
-    /// `auth` is the handshake's payload: who the client says it is.
+    /// `auth` is the handshake's payload. It says which user the client is.
     ///
     /// # Errors
     /// When a request is refused, a connection breaks, or it takes too long.
@@ -124,7 +124,7 @@ impl Socket {
             Some(auth) => format!("0{auth}"),
             None => "0".to_owned(),
         });
-        // What comes with the welcome, or during the upgrade, is heard too.
+        // Packets that come with the welcome, or during the upgrade, are received too.
         let mut early = Vec::new();
         let (session, id, owner) = match transport {
             Transport::WebSocket => {
@@ -169,12 +169,12 @@ impl Socket {
         }
         let unanswered = Arc::clone(&acks);
         let carrier = tokio::spawn(async move {
-            // How a session ends shows in the record and to whoever waits for an event.
+            // The record shows how a session ends, and `next_event` returns `None`.
             let _how_it_ended = match session {
                 Session::Polling(polling) => carry_polling(polling, to_send, ears).await,
                 Session::WebSocket(socket) => carry_websocket(socket, to_send, ears).await,
             };
-            // No answer comes any more: whoever waits for one is told so.
+            // No answer comes any more. Every sender that waits for one gets an error.
             lock(&unanswered).clear();
         });
         Ok(Self {
@@ -224,19 +224,19 @@ impl Socket {
             .map_err(|_| gone())
     }
 
-    /// Waits for the next event: its name, and its first argument. `None` once the
+    /// Waits for the next event. Returns its name and its first argument, or `None` when the
     /// connection is gone.
     pub async fn next_event(&mut self) -> Option<(String, Value)> {
         let received = self.next_received().await?;
         Some((received.event, received.argument))
     }
 
-    /// The same, with what an acknowledgement needs.
+    /// The same, with the data that an acknowledgement needs.
     pub async fn next_received(&mut self) -> Option<Received> {
         self.events.recv().await
     }
 
-    /// Acknowledges what was heard, if the server waits for that.
+    /// Acknowledges an event, if the server waits for that.
     ///
     /// # Errors
     /// When the connection is gone.
@@ -247,8 +247,8 @@ impl Socket {
         }
     }
 
-    /// Waits for an event of that name; others are passed over. `None` if it does not
-    /// come within the given time, or the connection is gone.
+    /// Waits for an event of that name and ignores others. Returns `None` if it does not come
+    /// within the given time, or if the connection is gone.
     pub async fn hear(&mut self, event: &str, within: Duration) -> Option<Value> {
         timeout(within, async {
             loop {
@@ -263,7 +263,7 @@ impl Socket {
         .flatten()
     }
 
-    /// Waits for the session's end. Returns whether it came within the given time.
+    /// Waits for the session's end. Returns whether the session has ended within the given time.
     pub async fn ends(&mut self, within: Duration) -> bool {
         timeout(within, async { while self.next_event().await.is_some() {} })
             .await
@@ -287,7 +287,7 @@ fn gone() -> Error {
     Error::Unexpected("the session has ended".to_owned())
 }
 
-/// Where a session's packets go.
+/// Passes on a session's packets.
 struct Ears {
     outgoing: mpsc::UnboundedSender<Packet>,
     heard: mpsc::UnboundedSender<Received>,
@@ -298,7 +298,7 @@ impl Ears {
     fn hear(&self, packet: Packet) {
         match packet {
             Packet::Ping(_) => {
-                // Closed only when nobody sends any more, the carrier included.
+                // It is closed only when no sender is left. This task is one of them.
                 let _sent = self.outgoing.send(Packet::Pong(String::new()));
             }
             Packet::Message(message) => self.hear_message(&message),
@@ -308,7 +308,7 @@ impl Ears {
 
     fn hear_message(&self, message: &str) {
         if let Some(received) = Received::parse(message) {
-            // Nobody listens once the socket is dropped.
+            // There is no receiver after the socket was dropped.
             let _unheard = self.heard.send(received);
         } else if let Some((number, arguments)) = parts(message, "3")
             && let Some(waiting) = number.and_then(|number| lock(&self.acks).remove(&number))

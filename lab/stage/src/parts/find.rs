@@ -1,8 +1,8 @@
-//! Where a program of this machine is.
+//! Finds programs on this machine.
 
 use std::{env, path::PathBuf};
 
-/// Where a program is looked for besides `PATH`, which often lacks the folders for root.
+/// Folders that are searched after `PATH`. `PATH` often lacks the folders for root.
 const ELSEWHERE: [&str; 4] = [
     "/usr/sbin",
     "/usr/local/sbin",
@@ -10,7 +10,7 @@ const ELSEWHERE: [&str; 4] = [
     "/opt/homebrew/bin",
 ];
 
-/// The first program of that name on `PATH` or in the usual places.
+/// The first program of that name on `PATH` or in the folders above.
 pub fn on_path(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)

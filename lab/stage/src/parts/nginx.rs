@@ -1,4 +1,4 @@
-//! nginx: which one, with which config, and its life.
+//! nginx: finds it, starts it with a config, reloads it, and stops it.
 
 use std::{
     env, fs,
@@ -12,30 +12,29 @@ use tokio::{process::Command, sync::mpsc};
 
 use crate::{
     parts::find::on_path,
-    parts::process::{Process, Spec, ended, how},
+    parts::process::{PROGRAM, Process, Spec, ended, how},
     parts::site::Site,
     seen::event::{Event, Forwarded, Part},
     seen::journal::Journal,
-    stage::program::PROGRAM,
 };
 
 /// An nginx that can be started.
 pub(crate) struct Installation {
     program: PathBuf,
-    /// Which one it is and where it comes from, for the learner.
+    /// Its version and where it comes from, for the learner.
     pub(crate) origin: String,
 }
 
 impl Installation {
-    /// `NGINX_BIN`, else nginx on `PATH`, else the one built from source, once.
+    /// `NGINX_BIN`, or else nginx on `PATH`, or else an nginx that is built from source once.
     ///
-    /// `NGINX_BIN=embedded` asks for the one built from source.
+    /// `NGINX_BIN=embedded` selects the nginx that is built from source.
     pub(crate) async fn find(binary: &Path, scratch: &Path, journal: &Journal) -> Result<Self> {
         if let Some(named) = env::var_os("NGINX_BIN").filter(|named| *named != "embedded") {
             let program = PathBuf::from(named);
             let about = describe(&program).await.with_context(|| {
                 format!(
-                    "NGINX_BIN={} is no nginx; name one, or unset NGINX_BIN to have one found or built",
+                    "NGINX_BIN={} is no nginx: give the path of one, or unset NGINX_BIN, and nginx is found or built",
                     program.display()
                 )
             })?;
@@ -56,7 +55,7 @@ impl Installation {
             }
             journal.record(Event::Note {
                 text: format!(
-                    "{} lacks the realip module that the configs need, so nginx is built from source.",
+                    "{} lacks the realip module that the configs need. So nginx is built from source.",
                     program.display()
                 ),
             });
@@ -69,7 +68,7 @@ impl Installation {
         })
     }
 
-    /// Tests a config and starts nginx with it; ready once nginx accepts connections.
+    /// Tests a config and starts nginx with it. Returns when nginx accepts connections.
     pub(crate) async fn start(
         &self,
         site: &Site,
@@ -92,7 +91,7 @@ impl Installation {
         let mut workers = Vec::new();
         while workers.len() < site.workers {
             tokio::select! {
-                // Not `None`: that is the end of what it writes, and so of nginx.
+                // Not `None`, which means the end of its output, and so the end of nginx.
                 Some(milestone) = milestones.recv() => {
                     if let Milestone::Worker(pid) = milestone {
                         workers.push(pid);
@@ -113,7 +112,7 @@ impl Installation {
         })
     }
 
-    /// `nginx -t`: a config that nginx refuses is said in nginx's own words.
+    /// Runs `nginx -t`. The error for a refused config is nginx's own.
     pub(crate) async fn test(&self, site: &Site) -> Result<()> {
         let tested = Command::new(&self.program)
             .arg("-t")
@@ -121,7 +120,7 @@ impl Installation {
             .stdin(Stdio::null())
             .output()
             .await
-            .with_context(|| format!("{} does not start", self.program.display()))?;
+            .with_context(|| format!("{} cannot be started", self.program.display()))?;
         if tested.status.success() {
             return Ok(());
         }
@@ -131,7 +130,7 @@ impl Installation {
             .find_map(|line| line.find("[emerg]").map(|at| &line[at..]))
             .or(said.lines().last())
             .unwrap_or("it gives no reason");
-        // The learner's file, not the stage's copy of it.
+        // The error must name the learner's file, not the stage's copy.
         let refusal = refusal.replace(&format!("{}/", site.prefix.display()), "");
         bail!("nginx refuses nginx/{}: {}", site.config, refusal.trim());
     }
@@ -139,7 +138,7 @@ impl Installation {
 
 /// The nginx built from source.
 ///
-/// A process of its own builds it, so that whatever ends the stage ends the compilers too.
+/// Another process builds it, so that its compilers end when the stage ends.
 async fn from_source(binary: &Path, scratch: &Path) -> Result<PathBuf> {
     let (said, mut lines) = mpsc::unbounded_channel();
     let builder = Process::spawn(
@@ -148,12 +147,15 @@ async fn from_source(binary: &Path, scratch: &Path) -> Result<PathBuf> {
             .with_own_stderr(),
         scratch,
         move |line| {
-            // Somebody listens until the builder has ended.
+            // The receiver exists until the builder has ended.
             let _heard = said.send(line);
         },
     )?;
     ended(builder.watch_exit()).await;
-    let mut outcome = lines.recv().await.context("nginx was not built")?;
+    let mut outcome = lines
+        .recv()
+        .await
+        .context("nginx could not be built, and the builder gives no reason")?;
     if let Some(path) = outcome.strip_prefix(BUILT) {
         return Ok(path.into());
     }
@@ -167,7 +169,7 @@ async fn from_source(binary: &Path, scratch: &Path) -> Result<PathBuf> {
 pub(crate) const BUILDER: &str = "embedded-nginx";
 const BUILT: &str = "built ";
 
-/// Finds or builds nginx, and says where it is or why it is not.
+/// Finds or builds nginx, and prints its path or the error.
 pub(crate) fn build() {
     match embedded_nginx::nginx() {
         Ok(path) => println!("{BUILT}{}", path.display()),
@@ -175,18 +177,18 @@ pub(crate) fn build() {
     }
 }
 
-/// A running nginx. Dropping it kills it, workers and all.
+/// A running nginx. Dropping it kills it and its workers.
 pub(crate) struct RunningNginx {
     process: Process,
-    /// The PIDs of the workers that it started with.
+    /// The PIDs of its first workers.
     workers: Vec<u32>,
-    /// The file that nginx was started with, and reads again on a reload.
+    /// Its config file. nginx reads the file again on a reload.
     config: PathBuf,
     milestones: mpsc::UnboundedReceiver<Milestone>,
     complaints: mpsc::Receiver<String>,
 }
 
-/// How many complaints are kept: with every server dead, each request brings some.
+/// How many lines of the error log are kept. When all servers are dead, each request adds some.
 const COMPLAINTS: usize = 1000;
 
 impl RunningNginx {
@@ -194,8 +196,8 @@ impl RunningNginx {
         &self.process
     }
 
-    /// Its master and its workers: `master PID: 10, worker PID: 11`. Of many workers only the
-    /// number is given.
+    /// The PIDs of its master and its workers: `master PID: 10, worker PID: 11`. For several
+    /// workers, it is their number with the first and the last PID.
     pub(crate) fn pids(&self) -> String {
         let master = format!("master PID: {}", self.process.pid());
         match self.workers.as_slice() {
@@ -208,26 +210,25 @@ impl RunningNginx {
         }
     }
 
-    /// Has nginx take another config, tested before: new workers take what comes from now
-    /// on, old ones keep the connections that they have. Source: nginx's signal HUP.
+    /// Makes nginx use another config, which was tested before. New workers take new connections.
+    /// Old workers keep their connections. Source: nginx's signal HUP.
     pub(crate) async fn reload(&mut self, site: &Site) -> Result<()> {
         if site.file() != self.config {
             fs::copy(site.file(), &self.config)?;
         }
         while self.milestones.try_recv().is_ok() {}
         self.process.signal(Signal::HUP)?;
-        // New workers are started first: until the old one leaves, both take connections.
+        // nginx starts the new workers first. Until the old worker stops, both take connections.
         loop {
             match self.milestones.recv().await {
                 Some(Milestone::Worker(_) | Milestone::WorkerEnded) => {}
                 Some(Milestone::OldWorkerLeaves) => return Ok(()),
-                None => bail!("nginx ended when it was to take nginx/{}", site.config),
+                None => bail!("nginx ended during the reload of nginx/{}", site.config),
             }
         }
     }
 
-    /// Waits for the end of a worker. Returns whether one has ended; none will once nginx
-    /// itself has.
+    /// Waits until a worker has ended. Returns `false` if nginx itself has ended.
     pub(crate) async fn worker_ends(&mut self) -> bool {
         loop {
             match self.milestones.recv().await {
@@ -238,7 +239,7 @@ impl RunningNginx {
         }
     }
 
-    /// Waits for a line of its error log that has `text` in it; none once nginx has ended.
+    /// Waits for a line of its error log with `text` in it. Returns `None` if nginx has ended.
     pub(crate) async fn complaint(&mut self, text: &str) -> Option<String> {
         loop {
             let complaint = self.complaints.recv().await?;
@@ -256,18 +257,18 @@ impl RunningNginx {
     }
 }
 
-/// What nginx says of its workers.
+/// News about nginx's workers, from its error log.
 enum Milestone {
-    /// It has started a worker with this PID. Listening sockets are open by now: workers
-    /// inherit them.
+    /// nginx has started a worker with this PID. The listening sockets are open already, because
+    /// workers inherit them.
     Worker(u32),
-    /// A worker of before a reload takes no more connections.
+    /// A worker from before a reload takes no more connections.
     OldWorkerLeaves,
-    /// It has ended.
+    /// A worker has ended.
     WorkerEnded,
 }
 
-/// Sorts what nginx writes: its access log, its workers, its complaints.
+/// Sorts nginx's output: lines of its access log, news about workers, errors.
 fn hear(
     line: String,
     journal: &Journal,
@@ -286,7 +287,7 @@ fn hear(
         journal.record(Event::Said {
             part: Part::Nginx,
             line: format!(
-                "worker {pid} was killed (signal {signal}): its connections broke, and nginx starts another"
+                "worker {pid} was killed (signal {signal}): its connections broke, and nginx starts another one"
             ),
         });
     } else if ["[emerg]", "[alert]", "[crit]"]
@@ -298,7 +299,7 @@ fn hear(
             line,
         });
     } else if line.contains("[error]") {
-        // Full, and then the first ones are kept; or nobody asks any more.
+        // If the channel is full, the line is dropped. If it is closed, nothing reads it.
         let _kept = complained.try_send(line);
     }
 }
@@ -320,7 +321,7 @@ struct About {
     has_realip: bool,
 }
 
-/// What `nginx -V` says.
+/// Reads the output of `nginx -V`.
 async fn describe(program: &Path) -> Result<About> {
     let output = Command::new(program)
         .arg("-V")
@@ -331,7 +332,7 @@ async fn describe(program: &Path) -> Result<About> {
     let version = said
         .lines()
         .find_map(|line| line.strip_prefix("nginx version: "))
-        .context("it does not answer `-V` as nginx does")?;
+        .context("its answer to `-V` is not that of nginx")?;
     let version = version.replace('/', " ");
     let version = version.split(" (").next().unwrap_or(&version).to_owned();
     Ok(About {

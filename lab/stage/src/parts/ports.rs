@@ -1,4 +1,4 @@
-//! Which ports a stage uses.
+//! The ports that a stage uses.
 
 use std::{
     collections::HashMap,
@@ -27,13 +27,13 @@ pub(crate) enum Ports {
 
 /// A block of ports, taken by listening on its first port for as long as the stage lives.
 ///
-/// Below the range that systems give to outgoing connections, so that a server that
-/// was killed finds its port free when it returns.
+/// The blocks are below the range for outgoing connections. So no outgoing connection can take the
+/// port of a killed server before the server starts again.
 #[derive(Debug)]
 pub(crate) struct Block {
     lock: TcpListener,
     taken: AtomicU16,
-    /// Which port stands for which one of the article.
+    /// The port in place of each of the article's ports.
     known: Mutex<HashMap<u16, u16>>,
 }
 
@@ -55,10 +55,11 @@ impl Block {
                 });
             }
         }
-        bail!("no free ports from {FIRST} on: stop the programs that take them")
+        bail!("all ports from {FIRST} on are in use: stop the programs that use them")
     }
 
-    /// The port that stands for the article's; another one if something listens there by now.
+    /// The port in place of the article's. If another program has taken it meanwhile, it is a new
+    /// one.
     fn instead_of(&self, port: u16) -> Result<u16> {
         let known = lock(&self.known).get(&port).copied();
         if let Some(known) = known.filter(|known| is_free(*known)) {
@@ -81,7 +82,7 @@ impl Block {
                 return Ok(port);
             }
         }
-        bail!("a stage takes at most {} ports", BLOCK - 1)
+        bail!("a stage can use at most {} ports", BLOCK - 1)
     }
 }
 
@@ -89,7 +90,7 @@ impl TryFrom<Which> for Ports {
     type Error = anyhow::Error;
 
     /// # Errors
-    /// When there are no free ones.
+    /// When there are no free ports.
     fn try_from(which: Which) -> Result<Self> {
         match which {
             Which::Article => Ok(Self::Article),
@@ -106,13 +107,13 @@ impl Ports {
     /// The address to use where the article uses `port` of localhost.
     ///
     /// # Errors
-    /// One sentence, if something listens there already.
+    /// One sentence, if a program listens there already.
     pub(crate) fn instead_of(&self, port: u16) -> Result<SocketAddr> {
         match self {
             Self::Article if is_free(port) => Ok(loopback(port)),
             Self::Article => bail!(
                 "port {port} is in use, perhaps by another stage: stop the program that listens there, \
-                 or take free ports with `-- --ports auto`"
+                 or use free ports with `-- --ports auto`"
             ),
             Self::Auto(block) => block.instead_of(port).map(loopback),
         }
@@ -125,7 +126,8 @@ pub(crate) fn loopback(port: u16) -> SocketAddr {
 
 /// Whether a server could listen on `port` of 127.0.0.1 now.
 ///
-/// Binding alone does not tell on macOS, where 127.0.0.1 can be had beside 0.0.0.0.
+/// The connection attempt is for macOS. There, a program can bind 127.0.0.1 while another one
+/// listens on 0.0.0.0.
 fn is_free(port: u16) -> bool {
     let at_once = Duration::from_millis(200);
     TcpStream::connect_timeout(&loopback(port), at_once).is_err()

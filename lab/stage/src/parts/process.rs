@@ -1,9 +1,8 @@
 //! Child processes that cannot outlive the stage.
 //!
-//! Each child leads a process group of its own, and in that group sits a guard: a
-//! shell that does nothing but read from a pipe whose only writer is the stage. When
-//! the stage is gone, for whatever reason (`kill -9` included), the pipe closes, and
-//! the guard kills its group: the child, the child's own children, and itself.
+//! Each child has its own process group. In that group runs a guard: a shell that only reads from
+//! a pipe. The stage is the pipe's only writer. When the stage ends, also by `kill -9`, the pipe
+//! closes. Then the guard kills its group: the child, the child's own children, and itself.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -23,15 +22,18 @@ use tokio::{
     time::timeout,
 };
 
-/// What a child may take to end after SIGTERM before it is killed.
+/// The environment variable that makes a chapter's binary one of its other programs.
+pub(crate) const PROGRAM: &str = "LAB_PROGRAM";
+
+/// How long a child may take to end after SIGTERM before it is killed.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// `$1` is the folder to remove when the stage is gone, the rest is the program to become.
+/// `$1` is the folder to remove when the stage has ended. The other arguments are the program.
 ///
-/// The program is `exec`ed, so that its PID is the child's; the guard goes to the
-/// background first, deaf to everything but the pipe, with none of the child's output
-/// held open. `$$` stays the first shell's PID in a subshell: the program's, and the ID of
-/// the group. The program goes before the folder, in which it might still make files.
+/// The guard goes to the background first. It ignores signals, and it does not hold the child's
+/// output open. Then the shell `exec`s the program, so the program has the child's PID. In a
+/// subshell, `$$` is still the first shell's PID: the program's PID and the group's ID. The guard
+/// kills the program before it removes the folder, because the program could still make files.
 const GUARD: &str = r#"
 exec 3<&0 </dev/null
 (
@@ -65,7 +67,7 @@ impl<'a> Spec<'a> {
         }
     }
 
-    /// Which program.
+    /// The program.
     pub fn program(&self) -> &'a Path {
         Path::new(self.program)
     }
@@ -86,7 +88,7 @@ impl<'a> Spec<'a> {
         self
     }
 
-    /// Lets the program write to the stage's own stderr: a progress bar wants a terminal.
+    /// Lets the program write to the stage's stderr: a progress bar needs a terminal.
     #[must_use]
     pub fn with_own_stderr(mut self) -> Self {
         self.own_stderr = true;
@@ -94,19 +96,18 @@ impl<'a> Spec<'a> {
     }
 }
 
-/// A running child. Dropping it kills it and everything it started.
+/// A running child. Dropping it kills it and everything that it started.
 pub struct Process {
     pid: Pid,
     exit: watch::Receiver<Option<ExitStatus>>,
-    /// The guard's pipe. Never written to: that it is open says that the stage lives.
+    /// The guard's pipe. Nothing is written to it. It is open as long as the stage runs.
     _leash: ChildStdin,
 }
 
 impl Process {
-    /// Starts a program; `said` is called with each line that it writes.
+    /// Starts a program. `said` is called with each line that it writes.
     ///
-    /// `scratch` is the stage's folder of temporary files, which the guard removes if
-    /// the stage cannot.
+    /// `scratch` is the stage's folder of temporary files. The guard removes it if the stage cannot.
     pub fn spawn(
         spec: &Spec<'_>,
         scratch: &Path,
@@ -125,11 +126,11 @@ impl Process {
             } else {
                 Stdio::piped()
             })
-            // Ctrl-C goes to the terminal's foreground group: the stage alone, which
-            // then ends the others in order.
+            // Ctrl-C goes to the terminal's foreground group, and only the stage is in it. The
+            // stage then ends the others in order.
             .process_group(0)
             .spawn()
-            .context("no `sh` to start programs with")?;
+            .context("there is no `sh`, and the stage needs it to start programs")?;
         let pid = child
             .id()
             .and_then(|pid| Pid::from_raw(pid.cast_signed()))
@@ -155,7 +156,7 @@ impl Process {
         self.pid.as_raw_nonzero().get().cast_unsigned()
     }
 
-    /// A receiver that sees the exit status once the program has ended.
+    /// A receiver of the exit status, which is `None` until the program has ended.
     pub fn watch_exit(&self) -> watch::Receiver<Option<ExitStatus>> {
         self.exit.clone()
     }
@@ -165,7 +166,7 @@ impl Process {
         self.exit.borrow().is_none()
     }
 
-    /// Sends the program, and it alone, a signal.
+    /// Sends a signal to the program only, not to its children.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         if self.exit.borrow().is_some() {
             return Ok(());
@@ -178,7 +179,7 @@ impl Process {
         self.stop_within(PATIENCE).await;
     }
 
-    /// The same, with another patience. Returns whether it ended by itself.
+    /// The same, with another waiting time. Returns whether the program ended by itself.
     pub async fn stop_within(self, patience: Duration) -> bool {
         let by_itself = self.signal(Signal::TERM).is_ok()
             && timeout(patience, ended(self.exit.clone())).await.is_ok();
@@ -186,23 +187,23 @@ impl Process {
         by_itself
     }
 
-    /// Ends the program at once, as `kill -9` does, and its guard with it.
+    /// Kills the program, as `kill -9` does, and its guard.
     pub async fn kill(self) {
         self.kill_group();
         ended(self.exit.clone()).await;
     }
 
     fn kill_group(&self) {
-        // Once the program has ended, its group is gone too, and the ID may be a stranger's.
+        // When the program has ended, its group has ended too. Another group may have the ID now.
         if self.exit.borrow().is_none() {
             kill_group(self.pid);
         }
     }
 }
 
-/// Kills a program, all that it started, and its guard.
+/// Kills a program, everything that it started, and its guard.
 fn kill_group(leader: Pid) {
-    // A group that has just gone by itself is what was wanted.
+    // It is no error if the group has ended already.
     let _gone_already = kill_process_group(leader, Signal::KILL);
 }
 
@@ -212,7 +213,7 @@ impl Drop for Process {
     }
 }
 
-/// Waits for the program's end.
+/// Waits until the program has ended.
 pub async fn ended(mut exit: watch::Receiver<Option<ExitStatus>>) -> Option<ExitStatus> {
     exit.wait_for(Option::is_some)
         .await
@@ -220,7 +221,7 @@ pub async fn ended(mut exit: watch::Receiver<Option<ExitStatus>>) -> Option<Exit
         .and_then(|status| *status)
 }
 
-/// How a program ended, to be read after its name.
+/// How a program ended: the rest of a sentence that begins with its name.
 pub fn how(status: ExitStatus) -> String {
     match (status.signal(), status.code()) {
         (Some(9), _) => "was killed (signal 9)".to_owned(),
@@ -232,20 +233,20 @@ pub fn how(status: ExitStatus) -> String {
 
 async fn reap(mut child: Child, pid: Pid, exited: watch::Sender<Option<ExitStatus>>) {
     if let Ok(status) = child.wait().await {
-        // The guard is still there, so the group's ID is still this program's. Workers of
-        // an nginx that was killed would otherwise go on serving without it.
+        // The guard still runs, so the ID still belongs to this group. Without this line, the
+        // workers of a killed nginx would continue to serve requests.
         kill_group(pid);
         exited.send_replace(Some(status));
     }
 }
 
-/// The resident memory of processes and of what they have started, in bytes.
+/// The resident memory of processes and of the processes that they have started, in bytes.
 pub async fn memory_of<P: Copy>(parts: Vec<(P, u32)>) -> Result<Vec<(P, u64)>> {
     let listed = Command::new("ps")
         .args(["-A", "-o", "pid=,ppid=,rss="])
         .output()
         .await
-        .context("no `ps` to ask for memory")?;
+        .context("there is no `ps`, which reports the memory of processes")?;
     let listed = String::from_utf8_lossy(&listed.stdout);
     let processes: Vec<(u32, u32, u64)> = listed
         .lines()
@@ -271,7 +272,7 @@ pub async fn memory_of<P: Copy>(parts: Vec<(P, u32)>) -> Result<Vec<(P, u64)>> {
 async fn read_lines(stream: impl AsyncRead + Unpin, said: impl Fn(String)) {
     let mut stream = BufReader::new(stream);
     let mut line = Vec::new();
-    // By bytes: a program may write what is not UTF-8.
+    // By bytes: a program's output may be invalid UTF-8.
     while stream
         .read_until(b'\n', &mut line)
         .await

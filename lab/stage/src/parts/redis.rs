@@ -1,4 +1,4 @@
-//! Redis: which one, and its life.
+//! Redis: finds it, or starts and stops it.
 
 use std::{
     env,
@@ -18,23 +18,23 @@ use crate::{
 };
 
 const PORT: u16 = 6379;
-/// How long a Redis may take to say PONG.
+/// How long Redis may take to answer PING.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A Redis that answers.
 pub(crate) struct RunningRedis {
-    /// Where it is, as `redis://…`.
+    /// Its URL, `redis://…`.
     pub(crate) url: String,
-    /// Which one it is and where it comes from, for the learner.
+    /// Its version and where it comes from, for the learner.
     pub(crate) origin: String,
     source: Source,
 }
 
-/// What a Redis is started from.
+/// Where Redis comes from.
 enum Source {
-    /// Somebody else's: the stage uses it and leaves it alone.
+    /// The stage found it running. It uses this Redis, but never stops it.
     Found,
-    /// `redis-server` or `valkey-server`, the stage's own.
+    /// The stage starts `redis-server` or `valkey-server`.
     Program {
         program: PathBuf,
         address: SocketAddr,
@@ -48,25 +48,25 @@ enum Source {
     },
 }
 
-/// What a Redis that the stage starts still has when it is started again.
+/// What the stage's Redis keeps when it is started again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keeps {
-    /// Nothing: channels have no memory anyway.
+    /// Nothing. Pub/sub stores no messages anyway.
     Nothing,
-    /// Its keys: each change is in a file before it is answered. Source: Redis' setting
-    /// `appendonly`; the file outlives the process, though maybe not the machine.
+    /// Its keys. Redis writes each change to a file before it answers (its setting `appendonly`).
+    /// The file survives a crash of the process, but perhaps not a crash of the machine.
     Keys,
 }
 
 impl RunningRedis {
-    /// Where Redis is unless somebody says otherwise.
+    /// Redis's usual URL.
     pub(crate) const USUAL_URL: &str = "redis://127.0.0.1:6379";
 
-    /// `REDIS_URL`, else whatever answers PING on 6379, else a server on `PATH`, else the
-    /// embedded pub/sub server.
+    /// The Redis at `REDIS_URL`, or else the one on port 6379, or else a server on `PATH`, or else
+    /// the embedded pub/sub server.
     ///
-    /// `REDIS_URL=embedded` asks for the embedded one. With free ports, the stage shares
-    /// nothing, so it does not look on 6379 either.
+    /// `REDIS_URL=embedded` selects the embedded one. A stage on free ports shares nothing with
+    /// other programs, so it does not use port 6379.
     pub(crate) async fn start(ports: &Ports, scratch: &Path, keeps: Keeps) -> Result<Self> {
         let named = env::var("REDIS_URL").ok();
         if let Some(url) = named.as_deref().filter(|url| *url != "embedded") {
@@ -78,9 +78,9 @@ impl RunningRedis {
             if listens(loopback(PORT)) {
                 let version = ping(&url).await.with_context(|| {
                     format!(
-                        "port {PORT} is taken by something that cannot be used as Redis: name one with \
-                         REDIS_URL (its password goes there too, redis://:password@127.0.0.1), or take \
-                         free ports with `-- --ports auto`"
+                        "the program on port {PORT} cannot be used as Redis: give the URL of a Redis in \
+                         REDIS_URL (with its password, if it has one: redis://:password@127.0.0.1), \
+                         or use free ports with `-- --ports auto`"
                     )
                 })?;
                 return Ok(Self {
@@ -120,18 +120,18 @@ impl RunningRedis {
         Ok(redis)
     }
 
-    /// The one at `urls`, or several nodes of a cluster, with commas between them: one of them
-    /// must answer.
+    /// The Redis at `urls`, or the nodes of a cluster, with commas between them. One of them must
+    /// answer.
     async fn named(urls: &str) -> Result<Self> {
         for url in urls.split(',') {
             redis::Client::open(url.trim()).map_err(|_| {
-                anyhow!("REDIS_URL={urls} is no Redis URL: it looks like redis://127.0.0.1:6379")
+                anyhow!("REDIS_URL={urls} is no Redis URL: write it like redis://127.0.0.1:6379")
             })?;
         }
         let answers = urls.split(',').map(|url| Box::pin(ping(url.trim())));
         let (version, _) = select_ok(answers).await.with_context(|| {
             format!(
-                "REDIS_URL={urls} cannot be used: start that Redis, or unset REDIS_URL to have one found"
+                "REDIS_URL={urls} cannot be used: start that Redis, or unset REDIS_URL, and a Redis is found or started"
             )
         })?;
         Ok(Self {
@@ -141,12 +141,12 @@ impl RunningRedis {
         })
     }
 
-    /// Whether the stage may end it and start it again.
+    /// Whether the stage has started it, so that it may stop it.
     pub(crate) fn is_own(&self) -> bool {
         !matches!(self.source, Source::Found)
     }
 
-    /// Whether it runs; somebody else's is taken to.
+    /// Whether it runs. For a Redis that the stage did not start, the answer is always yes.
     pub(crate) fn is_up(&self) -> bool {
         match &self.source {
             Source::Found => true,
@@ -162,8 +162,8 @@ impl RunningRedis {
         }
     }
 
-    /// The process to watch, where there is one; and what its end means, and what a learner
-    /// types to bring it back.
+    /// The process to watch, if there is one. With it comes the note for the learner about its end,
+    /// and the command that starts it again.
     pub(crate) fn process(&self) -> Option<(&Process, String)> {
         let Source::Program {
             program,
@@ -175,15 +175,15 @@ impl RunningRedis {
             return None;
         };
         let way_back = format!(
-            "Messages stay on the server that they came to, and what was on its way is lost.\n\
-             It comes back with\n\n  {} --bind 127.0.0.1 --port {} --save ''\n\n",
+            "Messages stay on the server that they came to. Messages on their way are lost.\n\
+             To start Redis again, run this in a second terminal:\n\n  {} --bind 127.0.0.1 --port {} --save ''\n\n",
             program.display(),
             address.port()
         );
         Some((process, way_back))
     }
 
-    /// Ends it, as a crash would: every connection breaks.
+    /// Kills it. Every connection breaks, as in a crash.
     pub(crate) async fn kill(&mut self) {
         match &mut self.source {
             Source::Found => {}
@@ -200,8 +200,8 @@ impl RunningRedis {
         }
     }
 
-    /// Whether it still has what a lesson asks for when it is started again. Somebody else's is
-    /// taken as it is, and the embedded one has no keys.
+    /// Whether it keeps what a lesson needs when it is started again. A Redis that the stage did not
+    /// start is never started again, and the embedded one has no keys.
     pub(crate) fn keeps(&self, asked: Keeps) -> bool {
         match &self.source {
             Source::Found | Source::Embedded { .. } => true,
@@ -209,14 +209,14 @@ impl RunningRedis {
         }
     }
 
-    /// What it still has from now on when it is started again.
+    /// From now on, it keeps this when it is started again.
     pub(crate) fn set_keeps(&mut self, keeping: Keeps) {
         if let Source::Program { keeps, .. } = &mut self.source {
             *keeps = keeping;
         }
     }
 
-    /// Starts it again on the same port; ready once it answers.
+    /// Starts it again on the same port.
     pub(crate) async fn restart(&mut self, scratch: &Path) -> Result<()> {
         match &mut self.source {
             Source::Found => {}
@@ -262,7 +262,7 @@ async fn spawn(
 /// Starts a `redis-server`, and waits until it accepts connections.
 ///
 /// # Errors
-/// When it ends instead: what became of it while it started there.
+/// When it ends instead. The error says how it ended.
 pub async fn spawn_ready(redis: &Spec<'_>, scratch: &Path, place: &str) -> Result<Process> {
     let (said, mut ready) = mpsc::channel(1);
     let process = Process::spawn(redis, scratch, move |line| {
@@ -272,12 +272,12 @@ pub async fn spawn_ready(redis: &Spec<'_>, scratch: &Path, place: &str) -> Resul
         }
     })?;
     tokio::select! {
-        // Not `None`: that is the end of what it writes, and so of Redis.
+        // Not `None`, which means the end of its output, and so the end of Redis.
         Some(()) = ready.recv() => Ok(process),
         status = ended(process.watch_exit()) => {
             let how = status.map(how).unwrap_or_default();
             bail!(
-                "{} {how} while it started {place}: start this again, or see what it says by itself",
+                "{} {how} while it started {place}: start the lesson again, or start that program by itself to see its error",
                 redis.program().display()
             )
         }
@@ -288,14 +288,14 @@ fn listens(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
 }
 
-/// Says PING, makes sure of RESP3, and asks for the version: `Redis 7.0.15`.
+/// Sends PING, checks that it speaks RESP3, and asks for its version: `Redis 7.0.15`.
 async fn ping(url: &str) -> Result<String> {
     let client = redis::Client::open(url)?;
     let asked = async {
         let connected = client.get_multiplexed_async_connection().await;
         let mut connection = connected.map_err(explained)?;
         redis::cmd("PING").exec_async(&mut connection).await?;
-        // Chapter 6 hears messages over the connection that it publishes on.
+        // With RESP3, a client can publish and receive messages on one connection.
         redis::cmd("HELLO")
             .arg(3)
             .exec_async(&mut connection)
@@ -322,7 +322,8 @@ async fn ping(url: &str) -> Result<String> {
     })
 }
 
-/// An answer that is no Redis protocol is a list of unexpected bytes in the client's words.
+/// The redis client reports an answer in another protocol as a list of unexpected bytes. This
+/// replaces it by a sentence.
 fn explained(error: redis::RedisError) -> anyhow::Error {
     match error.kind() {
         redis::ErrorKind::Parse => anyhow!("the program that answers there is not Redis"),
@@ -330,7 +331,7 @@ fn explained(error: redis::RedisError) -> anyhow::Error {
     }
 }
 
-/// A line `name:value` of what `INFO` and `CLUSTER INFO` answer.
+/// The value of a line `name:value` in the answer to `INFO` or `CLUSTER INFO`.
 pub fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     let mut lines = info.lines();
     lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))

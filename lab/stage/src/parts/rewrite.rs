@@ -1,26 +1,26 @@
-//! Swaps the article's addresses in a config for those in use.
+//! Replaces the article's addresses in a config by the stage's addresses.
 //!
-//! The configs are plain nginx with literal ports, so that they start by hand. A stage
-//! may run on other ports: then each literal is replaced, and it is an error if one is
-//! missing, or if one is left that nobody listens on.
+//! The configs are plain nginx with literal ports, so that nginx can use them without a stage. A
+//! stage may run on other ports, and then each literal is replaced. It is an error if a literal is
+//! missing, or if the stage does not use one of them.
 
 use std::{fmt, net::SocketAddr, ops::Range};
 
-/// A literal of the config, and what stands there instead.
+/// A literal in the config, and its replacement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Swap {
     /// `127.0.0.1:<port>`, a server's address, becomes another address.
     Server {
         /// The article's port.
         port: u16,
-        /// What stands there instead.
+        /// The replacement.
         with: SocketAddr,
     },
-    /// `listen <port>` becomes another address: of loopback alone.
+    /// `listen <port>` becomes another address, and only this machine can reach it.
     Listen {
         /// The article's port.
         port: u16,
-        /// What stands there instead.
+        /// The replacement.
         with: SocketAddr,
     },
 }
@@ -44,9 +44,9 @@ impl Swap {
 /// Why a config does not fit the stage.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Misfit {
-    /// The stage runs something that the config does not name.
+    /// The config does not name an address that the stage uses.
     Missing(String),
-    /// The config names something that the stage does not run.
+    /// The config names an address that the stage does not use.
     Left(String),
 }
 
@@ -55,11 +55,11 @@ impl fmt::Display for Misfit {
         match self {
             Self::Missing(literal) => write!(
                 f,
-                "`{literal}` is missing: the stage runs it, so the config must name it"
+                "`{literal}` is missing: the stage uses this address, so the config must name it"
             ),
             Self::Left(literal) => write!(
                 f,
-                "`{literal}` is named, but nothing of the stage runs there: take the line out"
+                "`{literal}` is named, but the stage has nothing there: remove the line"
             ),
         }
     }
@@ -67,7 +67,7 @@ impl fmt::Display for Misfit {
 
 impl std::error::Error for Misfit {}
 
-/// The config with every address swapped; comments stay as they are.
+/// Replaces every address in a config. Comments stay unchanged.
 pub fn rewrite(config: &str, swaps: &[Swap]) -> Result<String, Misfit> {
     let mut used = vec![false; swaps.len()];
     let mut rewritten = String::with_capacity(config.len());
@@ -93,8 +93,8 @@ pub fn rewrite(config: &str, swaps: &[Swap]) -> Result<String, Misfit> {
     }
 }
 
-/// Reads lines as nginx does: `#` begins a comment where a word could begin, and stands
-/// for itself in a word or in quotes. Source: `ngx_conf_read_token` in `ngx_conf_file.c`.
+/// Reads lines as nginx does. Between words, `#` begins a comment. In a word or in quotes, it does
+/// not. Source: `ngx_conf_read_token` in `ngx_conf_file.c`.
 #[derive(Default)]
 struct Reader {
     place: Place,
@@ -110,7 +110,7 @@ enum Place {
 }
 
 impl Reader {
-    /// How much of the next line is no comment.
+    /// The length of the next line without its comment.
     fn code_length(&mut self, line: &str) -> usize {
         for (at, c) in line.char_indices() {
             if self.is_escaped {
@@ -132,7 +132,7 @@ impl Reader {
     }
 }
 
-/// Place and text of the first `127.0.0.1:<port>` or `listen <port>`.
+/// The position and the text of the first `127.0.0.1:<port>` or `listen <port>`.
 fn next_literal(code: &str) -> Option<(Range<usize>, String)> {
     let server = code.match_indices("127.0.0.1:").find_map(|(at, mark)| {
         let begins = !code[..at].ends_with(|c: char| c.is_ascii_digit() || c == '.');

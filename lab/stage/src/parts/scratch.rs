@@ -1,4 +1,4 @@
-//! The stage's folder of temporary files, which goes when the stage goes.
+//! The stage's folder of temporary files. It is removed when the stage ends.
 
 use std::{
     env, fs,
@@ -10,11 +10,11 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-/// Makes the folder, says where it is, and removes it once the pipe on its stdin is closed.
+/// Makes the folder, prints its path, and removes it when the pipe on its stdin is closed.
 ///
-/// The pipe's only writer is the stage, so that it closes with it, `kill -9` included. The
-/// folder has its guard before it exists: there is no moment at which it could be left behind,
-/// not even that in which the stage dies and nobody reads where the folder is (SIGPIPE).
+/// The pipe's only writer is the stage, so it closes when the stage ends, also by `kill -9`. The
+/// guard runs before the folder exists, so the folder is always removed. The guard ignores SIGPIPE:
+/// the stage may end before it has read the folder's path.
 const GUARD: &str = r#"
 exec 2>/dev/null
 trap '' INT TERM HUP PIPE
@@ -36,10 +36,10 @@ impl Scratch {
             .args(["-c", GUARD])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // Ctrl-C goes to the terminal's foreground group: the stage alone.
+            // Ctrl-C goes to the terminal's foreground group. Only the stage must be in it.
             .process_group(0)
             .spawn()
-            .context("no `sh` to make a temporary folder with")?;
+            .context("there is no `sh`, and the stage needs it to make a temporary folder")?;
         let mut path = String::new();
         if let Some(stdout) = guard.stdout.take() {
             BufReader::new(stdout).read_line(&mut path)?;
@@ -50,10 +50,10 @@ impl Scratch {
         };
         ensure!(
             scratch.path.is_dir(),
-            "no temporary folder can be made in {}: name another place with TMPDIR",
+            "the stage cannot make a temporary folder in {}: set TMPDIR to another folder",
             env::temp_dir().display()
         );
-        // Started by root, nginx lets its workers be `nobody`, who must get in too.
+        // If root starts nginx, its workers run as the user `nobody`. They must read the folder.
         fs::set_permissions(&scratch.path, fs::Permissions::from_mode(0o755))?;
         Ok(scratch)
     }
@@ -66,9 +66,9 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         drop(self.guard.stdin.take());
-        // It cannot be waited for only if somebody else has done so.
+        // This fails only if other code has waited for it already.
         let _gone = self.guard.wait();
-        // There is a folder to be removed only if somebody has killed its guard.
+        // The guard has removed the folder, unless the guard was killed.
         let _removed_already = fs::remove_dir_all(&self.path);
     }
 }
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_folder_goes_with_its_owner() {
+    fn the_folder_is_removed_with_its_owner() {
         let scratch = Scratch::new().unwrap();
         let path = scratch.path().to_owned();
         fs::write(path.join("something"), "in it").unwrap();

@@ -1,4 +1,4 @@
-//! The servers: the chapter's own binary again, or another program, each with a `PORT`.
+//! The servers: copies of the chapter's binary, or of another program, each with a `PORT`.
 
 use std::{env, ffi::OsString, net::SocketAddr, path::Path};
 
@@ -12,17 +12,17 @@ use crate::{
     seen::journal::Journal,
 };
 
-/// What a server is started from.
+/// The program of the servers, and its arguments.
 pub(crate) struct Command {
     pub(crate) program: OsString,
     pub(crate) arguments: Vec<OsString>,
 }
 
 impl Command {
-    /// What a learner types for it.
+    /// The command that a learner types to start it.
     fn typed(&self) -> String {
         if self.arguments.is_empty() {
-            // Cargo says the package; a chapter's own binary has its name, its others have not.
+            // Cargo sets the package's name. Without cargo, the binary has the same name.
             let package = env::var("CARGO_PKG_NAME").unwrap_or_else(|_| {
                 let program = Path::new(&self.program).file_name().unwrap_or_default();
                 program.to_string_lossy().into_owned()
@@ -38,14 +38,14 @@ impl Command {
 /// One server of the stage, running or not.
 pub(crate) struct Server {
     pub(crate) letter: char,
-    /// The port that the article gives it, and the configs name.
+    /// Its port in the article and in the configs.
     pub(crate) article_port: u16,
     pub(crate) address: SocketAddr,
     environment: Vec<(String, String)>,
-    // First the watch: the end of what it watches is no news then.
+    // The watch is dropped first, so that it does not report the end of the server.
     pub(crate) watch: Option<Watch>,
     pub(crate) process: Option<Process>,
-    /// The number of the last event before it was last started.
+    /// The number of the last event before its last start.
     pub(crate) started: usize,
 }
 
@@ -71,10 +71,10 @@ impl Server {
         }
     }
 
-    /// Starts it; ready once it has said that it runs.
+    /// Starts it. Returns when the server has printed that it runs.
     ///
     /// # Errors
-    /// With the server's own last words, if it ends instead.
+    /// When the server ends instead. The error holds the last line that it printed.
     pub(crate) async fn start(
         &mut self,
         command: &Command,
@@ -95,9 +95,9 @@ impl Server {
         let process = {
             let (journal, part, runs) = (journal.clone(), Part::Server(self.letter), runs.clone());
             Process::spawn(&spec, scratch, move |line| {
-                // The receiver is gone once the server is ready.
+                // There is no receiver after the server is ready.
                 let _ready_already = said.send(line.clone());
-                // That it runs is an event of its own.
+                // The line `running on …` becomes the event `Up`.
                 if !line.contains(&runs) {
                     journal.record(Event::Said { part, line });
                 }
@@ -132,7 +132,7 @@ impl Server {
         Ok(())
     }
 
-    /// What its end means, and what a learner types to bring it back.
+    /// The note for the learner about its end, with the command that starts it again.
     pub(crate) fn way_back(&self, command: &Command) -> String {
         let environment: String = self
             .environment
@@ -140,12 +140,11 @@ impl Server {
             .map(|(name, value)| format!("{name}={value} "))
             .collect();
         let typed = command.typed();
-        let port = self.address.port();
+        let (letter, port) = (self.letter, self.address.port());
         format!(
-            "Nobody answers on port {port}, and what {} kept in its memory is gone: sessions,\n\
-             messages on their way. It comes back with\n\n  \
-             {environment}PORT={port} {typed}\n\n",
-            self.letter
+            "No server listens on port {port} now. The sessions in {letter}'s memory are lost, and so\n\
+             are messages on their way. To start {letter} again, run this in a second terminal:\n\n  \
+             {environment}PORT={port} {typed}\n\n"
         )
     }
 

@@ -11,39 +11,39 @@ use anyhow::{Context, Result};
 
 use crate::parts::rewrite::{Swap, rewrite};
 
-/// The folder of the configs, as it stands in the repository.
+/// The repository's folder of configs.
 pub(crate) const CONFIGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../nginx");
 
-/// One of the repository's configs, as it stands.
+/// The text of one of the repository's configs.
 ///
 /// # Errors
-/// When it is not there: a chapter runs where its repository was checked out.
+/// When the file cannot be read. A chapter only runs where its repository was checked out.
 pub fn config(name: &str) -> Result<String> {
     let folder = Path::new(CONFIGS);
     fs::read_to_string(folder.join(name)).with_context(|| {
         format!(
-            "nginx/{name} cannot be read; a chapter runs where its repository was checked out and built, {}",
+            "nginx/{name} cannot be read: the chapter needs its repository, which was built in {}",
             folder.parent().unwrap_or(folder).display()
         )
     })
 }
 
-/// A copy of the repository's `nginx/` in which one config names the stage's addresses.
+/// A copy of the repository's `nginx/`, with one config that names the stage's addresses.
 #[derive(Clone, Debug)]
 pub struct Site {
     /// The folder that holds the copy, for nginx's `-p`.
     pub prefix: PathBuf,
     /// The config's name, such as `02-round-robin.conf`.
     pub config: String,
-    /// Where nginx listens with it.
+    /// The address on which nginx listens with it.
     pub address: SocketAddr,
-    /// How many workers it has nginx start.
+    /// How many workers nginx starts with it.
     pub(crate) workers: usize,
 }
 
 impl Site {
-    /// Makes the copy below `scratch`. `edit` may change the config's text before the
-    /// addresses in it are swapped.
+    /// Makes the copy below `scratch`. `edit` may change the config's text before the addresses
+    /// in it are replaced.
     pub(crate) fn copy(
         scratch: &Path,
         config: &str,
@@ -84,7 +84,7 @@ impl Site {
     /// The command line that starts nginx with it.
     pub(crate) fn arguments(&self) -> Vec<OsString> {
         vec![
-            // Without it, nginx first tries a log file that only root may write.
+            // Without this option, nginx first opens a log file that only root can write.
             "-e".into(),
             "stderr".into(),
             "-p".into(),

@@ -1,4 +1,4 @@
-//! Says so when a part ends and nobody on the stage has ended it.
+//! Reports when a part ends although the stage has not ended it.
 
 use tokio::task::AbortHandle;
 
@@ -10,12 +10,12 @@ use crate::{
     },
 };
 
-/// Watches a part's process for as long as it is kept. Drop it before the part is ended.
+/// Watches a part's process until it is dropped. Drop it before you end the part.
 pub struct Watch(AbortHandle);
 
 impl Watch {
-    /// Watches `process`. When it ends, the terminal says so, and `way_back` says how to
-    /// bring it back.
+    /// Watches `process`. When the process ends, the terminal shows that, and the note `way_back`,
+    /// which says how to start it again.
     pub fn new(part: Part, process: &Process, journal: &Journal, way_back: String) -> Self {
         let (exit, pid, journal) = (process.watch_exit(), process.pid(), journal.clone());
         let watching = tokio::spawn(async move {

@@ -1,8 +1,7 @@
-//! What is observed, as one typed list.
+//! The observed events, as one typed list.
 //!
-//! An experiment returns events, the stage adds its own (a server is up, nginx
-//! forwarded a request), and every view (terminal, page, snapshot) is a rendering
-//! of that one list.
+//! Clients report their requests. The stage adds its own events, such as the start of a server or a
+//! request that nginx has forwarded. The terminal, the page and the snapshots all show this list.
 
 use std::{
     fmt,
@@ -22,7 +21,7 @@ pub enum Part {
     Server(char),
     /// nginx.
     Nginx,
-    /// Redis, or the pub/sub server that stands in for it.
+    /// Redis, or the embedded pub/sub server in its place.
     Redis,
     /// Any other program, by its name: `subscriber`, `emit`, …
     Program(&'static str),
@@ -39,13 +38,13 @@ impl fmt::Display for Part {
     }
 }
 
-/// What a claim says will be seen.
+/// The result that a claim predicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Expected {
     /// It works.
     Success,
-    /// It fails, and the lesson says so beforehand.
+    /// It fails, and the lesson predicts this failure.
     Failure,
 }
 
@@ -58,93 +57,93 @@ pub enum Event {
         /// Its number and its question.
         title: String,
     },
-    /// The lesson turns to its next experiment.
+    /// The next experiment begins.
     Step {
-        /// What is about to be tried.
+        /// The title of the experiment.
         title: String,
     },
-    /// The lesson says how to read what was seen.
+    /// The lesson explains a result.
     Note {
         /// One or more lines.
         text: String,
     },
-    /// The lesson claims something, and what was seen agrees or does not.
+    /// The lesson claims something, and the result agrees or does not.
     Claim {
         /// The claim, as a sentence.
         text: String,
-        /// What was seen, where the claim alone does not say it; may be empty.
+        /// The result, if the claim's text does not say it. It may be empty.
         seen: String,
-        /// Whether the lesson shows something that works here, or something that fails.
+        /// Whether the lesson predicts a success or a failure.
         expects: Expected,
-        /// Whether what was seen agrees.
+        /// Whether the result agrees.
         held: bool,
     },
-    /// A part is there and answers.
+    /// A part runs and answers.
     Up {
-        /// Which one.
+        /// The part.
         part: Part,
-        /// Its process, where it has one of its own.
+        /// Its PID, if it is a process.
         pid: Option<u32>,
-        /// Which program it is and where it listens.
+        /// The program, and the address on which it listens.
         detail: String,
     },
-    /// A part is gone.
+    /// A part has ended.
     Down {
-        /// Which one.
+        /// The part.
         part: Part,
-        /// What ended it.
+        /// How it ended.
         how: String,
     },
-    /// A part wrote a line to its console.
+    /// A part printed a line.
     Said {
-        /// Which one.
+        /// The part.
         part: Part,
         /// The line, without its end.
         line: String,
     },
-    /// A client sent a request; its answer is the exchange with the same `id`. Told
-    /// by a lesson's clients, and by those with a listener ([`crate::Client::telling`]).
+    /// A client sent a request. Its answer is the exchange with the same `id`. A lesson's clients
+    /// report it, and clients with a listener ([`crate::Client::telling`]).
     Asked {
         /// The request's number.
         id: u64,
-        /// Who asked.
+        /// The client's name.
         client: String,
-        /// The address that it stands for, if not its own.
+        /// The client's address, if it is not the address of this machine.
         address: Option<Ipv4Addr>,
         /// `GET` or `POST`.
         method: &'static str,
         /// Path and query.
         target: String,
     },
-    /// A client sent a request and had an answer (or none).
+    /// A client sent a request and got an answer, or an error.
     Exchange(Exchange),
     /// A client sent or received a WebSocket frame.
     Frame {
-        /// Who.
+        /// The client's name.
         client: String,
-        /// Sent by the client, or received.
+        /// Whether the client sent the frame. Otherwise it received the frame.
         sent: bool,
         /// The text of the frame: an Engine.IO packet.
         text: String,
     },
-    /// nginx finished a request that it had passed on: a line of its access log.
+    /// nginx finished a request: a line of its access log.
     Forwarded(Forwarded),
-    /// Redis carried a message: a subscriber of all channels saw it.
+    /// A client published a message, and Redis passed it on to its subscribers.
     Published {
-        /// On which channel.
+        /// The channel.
         channel: String,
-        /// How long the message is.
+        /// The message's length.
         bytes: usize,
     },
     /// A user wrote to another, and the message arrived or did not.
     Message {
-        /// Who wrote.
+        /// The sender.
         from: String,
-        /// To whom.
+        /// The receiver.
         to: String,
-        /// What.
+        /// The message.
         text: String,
-        /// Whether it arrived within the time given to it.
+        /// Whether it arrived in time.
         arrived: bool,
     },
 }
@@ -152,9 +151,9 @@ pub enum Event {
 /// An HTTP request and its answer, as the client saw them.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Exchange {
-    /// The request's number, of all that this process sent.
+    /// The request's number. This process counts its requests.
     pub id: u64,
-    /// Who asked.
+    /// The client's name.
     pub client: String,
     /// `GET` or `POST`.
     pub method: &'static str,
@@ -162,8 +161,8 @@ pub struct Exchange {
     pub target: String,
     /// The request's body, if it has one.
     pub sent: String,
-    /// The servers that nginx asked, in order, from its header `X-Upstream`; the
-    /// last one answered. Empty without nginx in between.
+    /// The servers that nginx asked, in order, from its header `X-Upstream`. The last one
+    /// answered. Empty without nginx.
     pub tried: Vec<SocketAddr>,
     /// The answer's status, or what came instead of an answer.
     pub outcome: Result<Answered, String>,
@@ -197,8 +196,8 @@ pub struct Forwarded {
 }
 
 impl Event {
-    /// Whether it is left out while a lesson runs: its clients tell what they see, and
-    /// consoles and logs would tell it twice, in an order that changes from run to run.
+    /// Whether the terminal leaves the event out while an experiment runs. The clients report the
+    /// same requests already, and the order of the servers' lines changes from run to run.
     pub fn is_background(&self) -> bool {
         matches!(
             self,
@@ -211,8 +210,8 @@ impl Event {
         )
     }
 
-    /// The same with each session ID cut to its first characters, for whoever is not its
-    /// owner: under polling, an ID is a secret.
+    /// The same event, with session IDs cut to their first characters. With polling, an ID is a
+    /// secret of its client.
     #[must_use]
     pub fn without_secrets(mut self) -> Self {
         match &mut self {
@@ -251,7 +250,7 @@ impl Forwarded {
 
 /// The addresses in a value of nginx's `$upstream_addr`: `127.0.0.1:8000, 127.0.0.1:8001`.
 ///
-/// The name of the upstream, which stands there when no server could be asked, is no address.
+/// If nginx could ask no server, the value is the upstream's name, and the list is empty.
 pub(crate) fn upstreams(value: &str) -> Vec<SocketAddr> {
     value
         .split([',', ' '])

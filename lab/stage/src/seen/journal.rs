@@ -1,4 +1,4 @@
-//! The one list of what was observed, shown on the terminal as it grows.
+//! The list of observed events. The terminal shows each event as it comes.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -15,18 +15,18 @@ use crate::{
     seen::view::{self, Cast},
 };
 
-/// An event, and its place on the list.
+/// An event, with its number and its time.
 #[derive(Clone, Debug)]
 pub struct Observed {
     /// The first event has number 1.
     pub number: usize,
-    /// When, since the stage began.
+    /// The time since the start of the stage.
     pub at: Duration,
-    /// What.
+    /// The event.
     pub event: Event,
 }
 
-/// Reads the list of what was observed, from its beginning and as it grows.
+/// Reads the list of observed events, from its beginning, and then each new event.
 #[derive(Clone)]
 pub struct Observer {
     journal: Journal,
@@ -43,7 +43,7 @@ impl Observer {
         }
     }
 
-    /// The same, from the next event on; what nginx was asked before does not count.
+    /// The same, but from the next event on. Requests that nginx got before are left out.
     #[must_use]
     pub fn from_now(mut self) -> Self {
         let inner = self.journal.lock();
@@ -53,7 +53,7 @@ impl Observer {
         self
     }
 
-    /// What there is, less what was read already.
+    /// The events on the list that were not read yet.
     pub fn so_far(&mut self) -> Vec<Observed> {
         let inner = self.journal.lock();
         let unread = self.read.saturating_sub(inner.forgotten);
@@ -63,8 +63,8 @@ impl Observer {
         fresh
     }
 
-    /// Waits until there is something new, and returns at most the last `most` events. A
-    /// gap in the numbers shows what was left out.
+    /// Waits for new events, and returns at most the last `most` of them. If some are left out, there
+    /// is a gap in the numbers.
     pub async fn next(&mut self, most: usize) -> Vec<Observed> {
         let fresh = self.journal.after(self.read, most).await;
         self.read = fresh.last().map_or(self.read, |last| last.number);
@@ -76,7 +76,7 @@ impl Observer {
     }
 }
 
-/// Adds to the list what another view than the terminal shows.
+/// Adds events to the list that the terminal does not show.
 #[derive(Clone)]
 pub struct Recorder {
     journal: Journal,
@@ -87,7 +87,8 @@ impl Recorder {
         Self { journal }
     }
 
-    /// The client at that address tells of its requests itself: nginx's log need not.
+    /// The client with this address reports its own requests. So lines of nginx's log about it are
+    /// ignored.
     pub fn self_told(&self, address: Ipv4Addr) {
         self.journal.lock().self_told.insert(address.to_string());
     }
@@ -98,7 +99,7 @@ impl Recorder {
     }
 }
 
-/// Records events in order and renders each once. Cloned handles share one list.
+/// Records events in order, and prints each one once. Cloned handles share one list.
 #[derive(Clone, Default)]
 pub struct Journal {
     shared: Arc<Shared>,
@@ -107,8 +108,8 @@ pub struct Journal {
 struct Shared {
     began: Instant,
     grown: Notify,
-    // A `std::sync::Mutex` and not Tokio's: it is never held across an `.await`, and
-    // one lock around list and terminal keeps both in the same order.
+    // A `std::sync::Mutex` and not Tokio's: it is never held across an `.await`. One lock for both
+    // the list and the terminal keeps them in the same order.
     inner: Mutex<Inner>,
     reader_gone: Notify,
 }
@@ -127,13 +128,13 @@ impl Default for Shared {
 #[derive(Default)]
 struct Inner {
     events: VecDeque<Observed>,
-    /// How many older events are not kept any more.
+    /// How many older events were dropped.
     forgotten: usize,
     claims: Vec<Event>,
     cast: Cast,
-    /// Addresses of clients that tell of their requests themselves.
+    /// Addresses of clients that report their own requests.
     self_told: HashSet<String>,
-    /// Since when everything is shown.
+    /// The time from which everything is shown.
     shows_all: Option<Duration>,
     muted: bool,
 }
@@ -142,24 +143,24 @@ struct Inner {
 const KEPT: usize = 100_000;
 
 impl Journal {
-    /// A list that nobody sees grow.
+    /// A list that is not printed.
     pub(crate) fn silent() -> Self {
         let journal = Self::default();
         journal.lock().muted = true;
         journal
     }
 
-    /// Whether from now on nothing is shown.
+    /// From now on, prints events or not.
     pub(crate) fn mute(&self, is_muted: bool) {
         self.lock().muted = is_muted;
     }
 
-    /// Adds what was observed to the list, and does not show it: another view does.
+    /// Adds an event to the list without printing it: only the page shows it.
     pub fn record_unshown(&self, event: Event) {
         self.keep(&mut self.lock(), event);
     }
 
-    /// Adds what was observed to the list and shows it.
+    /// Adds an event to the list and prints it.
     pub fn record(&self, event: Event) {
         let mut inner = self.lock();
         if let Event::Forwarded(forwarded) = &event
@@ -193,7 +194,7 @@ impl Journal {
         self.shared.grown.notify_waiters();
     }
 
-    /// Waits until there are events after that number, and returns the last `most` of them.
+    /// Waits for events after that number, and returns at most the last `most` of them.
     async fn after(&self, number: usize, most: usize) -> Vec<Observed> {
         loop {
             let grown = self.shared.grown.notified();
@@ -212,7 +213,7 @@ impl Journal {
         }
     }
 
-    /// Shows an event that is on the list already.
+    /// Prints an event that is on the list already.
     pub(crate) fn show(&self, event: &Event) {
         self.print(&mut self.lock(), event);
     }
@@ -223,7 +224,7 @@ impl Journal {
         }
         let text = view::render(event, &inner.cast);
         if writeln!(anstream::stdout(), "{text}").is_err() {
-            // Nobody reads any more (`| head`): the stage ends, rather than panics.
+            // The output is closed (`| head`): the stage ends and does not panic.
             inner.muted = true;
             self.shared.reader_gone.notify_one();
         }
@@ -235,12 +236,12 @@ impl Journal {
         inner.forgotten + inner.events.len()
     }
 
-    /// Waits for an event after that number, or finds it on the list.
+    /// Finds an event after that number on the list, or waits for it.
     pub(crate) async fn find_after(&self, number: usize, wanted: impl Fn(&Event) -> bool) -> Event {
         loop {
             let grown = self.shared.grown.notified();
             tokio::pin!(grown);
-            // Before the look at the list, so that nothing falls in between.
+            // Enabled before the search, so that no new event is missed.
             grown.as_mut().enable();
             let is_wanted = |seen: &&Observed| seen.number > number && wanted(&seen.event);
             if let Some(seen) = self.lock().events.iter().find(is_wanted) {
@@ -255,7 +256,7 @@ impl Journal {
         self.lock().cast.is(letter, address);
     }
 
-    /// From now on, everything is shown: what begins now comes from outside.
+    /// From now on, everything is shown. Requests now come from a learner.
     pub(crate) fn show_all(&self) {
         self.lock().shows_all = Some(self.now());
     }
@@ -265,18 +266,18 @@ impl Journal {
         self.lock().claims.clone()
     }
 
-    /// Waits until nobody reads the terminal's output any more.
+    /// Waits until the output is closed.
     pub(crate) async fn reader_gone(&self) {
         self.shared.reader_gone.notified().await;
     }
 
-    /// The time since the stage began.
+    /// The time since the start of the stage.
     fn now(&self) -> Duration {
         self.shared.began.elapsed()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // A panic elsewhere leaves a list that is still whole.
+        // A panic elsewhere does not leave the list half changed.
         self.shared
             .inner
             .lock()
@@ -284,8 +285,8 @@ impl Journal {
     }
 }
 
-/// Whether nginx, which finished a request `at` that time, was asked before `since`: a
-/// lesson's own connections end a moment after the lesson.
+/// Whether nginx got this request before `since`. `at` is the time at which nginx finished it. The
+/// connections of an experiment end a moment after the experiment.
 fn began_before(event: &Event, at: Duration, since: Duration) -> bool {
     matches!(event, Event::Forwarded(forwarded)
         if at.saturating_sub(since) < Duration::from_secs_f64(forwarded.seconds.max(0.0)))
@@ -300,7 +301,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_was_before_a_number_is_not_found_after_it() {
+    async fn an_event_before_a_number_is_not_found_after_it() {
         let journal = Journal::silent();
         let note = |text: &str| Event::Note { text: text.into() };
         journal.record(note("the first"));

@@ -1,9 +1,9 @@
-//! Session IDs are secrets: nothing shows a whole one.
+//! Session IDs are secrets: no view shows a whole one.
 
-/// As [`redact`], also in a server's line `<id> connected`.
+/// The same as [`redact`], and also for a server's line `<id> connected`.
 pub(crate) fn redact_console(line: &str) -> String {
     match line.strip_suffix(" connected") {
-        // A chat's users connect by their names, which are no secret.
+        // In a chat, the line holds a user's name, and a name is no secret.
         Some(id) if id.len() >= SHORTEST_ID => format!("{} connected", shorten(id)),
         _ => redact(line),
     }
@@ -20,10 +20,10 @@ fn shorten(id: &str) -> String {
     }
 }
 
-/// Shortens session IDs: under polling, whoever knows one can speak as its owner.
+/// Shortens session IDs. With polling, anyone who knows a client's ID can send as that client.
 ///
-/// Engine.IO's are 16 to 20 characters of base64url, after `sid=` in a URL and `"sid":"`
-/// in a packet.
+/// Engine.IO's IDs are 16 to 20 characters of base64url. They stand after `sid=` in a URL and after
+/// `"sid":"` in a packet.
 pub(crate) fn redact(text: &str) -> String {
     let mut shortened = String::with_capacity(text.len());
     let mut rest = text;

@@ -1,4 +1,4 @@
-//! The terminal's rendering of what is observed.
+//! The text of each event in the terminal.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use crate::seen::{
     redact::{redact, redact_console},
 };
 
-/// Who is who: turns an address into a server's letter.
+/// Turns an address into a server's letter.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cast {
     servers: Vec<(char, SocketAddr)>,
@@ -29,7 +29,7 @@ impl Cast {
             .map(|(letter, _)| *letter)
     }
 
-    /// The servers asked, in order, those that did not answer crossed out.
+    /// The servers that nginx asked, in order. Servers without an answer get a cross.
     fn tried(&self, tried: &[SocketAddr]) -> String {
         let Some((last, failed)) = tried.split_last() else {
             return String::new();
@@ -53,9 +53,9 @@ const GREEN: Style = AnsiColor::Green.on_default();
 const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
 const RED: Style = AnsiColor::Red.on_default().bold();
 
-/// Width of the column that says who.
+/// Width of the column with the name.
 const WHO: usize = 10;
-/// Width in which a request and its answer share a line, of a terminal's 80.
+/// A request and its answer share a line if they fit this width. A terminal has 80 columns.
 const LINE: usize = 80 - (2 + WHO + 2);
 /// How much of a body or frame is shown.
 const BODY: usize = 51;
@@ -66,7 +66,7 @@ fn paint(style: Style, text: &str) -> String {
 
 /// A server's letter with its shape, in its colour.
 ///
-/// The shape says the same as the colour, for those who do not see it.
+/// The shape helps people who cannot see the colour.
 fn badge(letter: char) -> String {
     const BADGES: [(char, AnsiColor); 6] = [
         ('●', AnsiColor::Cyan),
@@ -93,7 +93,7 @@ fn column(name: &str) -> String {
     paint(BOLD, &format!("{name:WHO$}"))
 }
 
-/// The lines that tell `event`, with ANSI colours, without the last line's end.
+/// The lines for `event`, with ANSI colours. There is no line break at the end.
 pub(crate) fn render(event: &Event, cast: &Cast) -> String {
     match event {
         Event::Chapter { title } => paint(BOLD, title),
@@ -222,7 +222,7 @@ fn render_forwarded(forwarded: &Forwarded, cast: &Cast) -> String {
     )
 }
 
-/// Who answers when nginx knows of no server that lives.
+/// Stands in place of a server's letter if nginx has no server that it could ask.
 const NOBODY: &str = "nobody";
 
 /// The beginning of a text, if it is long.
@@ -233,7 +233,7 @@ fn cut(text: &str) -> String {
     }
 }
 
-/// Packets of one payload are joined by the record separator, which no terminal shows.
+/// Replaces the record separator between the packets of a payload, because no terminal shows it.
 fn readable(payload: &str) -> String {
     payload.replace('\x1e', " ␞ ")
 }
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_was_asked_in_vain_is_crossed_out() {
+    fn a_server_that_does_not_answer_is_crossed_out() {
         assert_eq!(
             plain(&get("/", &[8000, 8001], 200, "Hi, PID: 7")),
             "  you         GET /  → ● A ✗ ▲ B  200  Hi, PID: 7"

@@ -1,4 +1,4 @@
-//! What the lesson says.
+//! The lesson's titles, notes and claims.
 
 use super::Stage;
 use crate::{
@@ -7,26 +7,26 @@ use crate::{
 };
 
 impl Stage {
-    /// Turns to the next experiment.
+    /// Begins the next experiment.
     pub fn step(&self, title: &str) {
         self.ground.journal.record(Event::Step {
             title: title.to_owned(),
         });
     }
 
-    /// Says how to read what was seen.
+    /// Explains a result.
     pub fn note(&self, text: impl Into<String>) {
         self.ground
             .journal
             .record(Event::Note { text: text.into() });
     }
 
-    /// Claims something, and says whether what was seen agrees.
+    /// Claims something. `held` says whether the result agrees.
     pub fn claim(&self, text: impl Into<String>, held: bool) {
         self.claim_seen(text, "", held);
     }
 
-    /// The same, and says what was seen: a figure, a name.
+    /// The same, and shows the result: a figure or a name.
     pub fn claim_seen(&self, text: impl Into<String>, seen: impl Into<String>, held: bool) {
         self.ground.journal.record(Event::Claim {
             text: text.into(),
@@ -36,7 +36,7 @@ impl Stage {
         });
     }
 
-    /// Claims that something fails, as the lesson has said it would.
+    /// Claims that something fails. The lesson has predicted this failure.
     pub fn claim_failure(&self, text: impl Into<String>, seen: impl Into<String>, failed: bool) {
         self.ground.journal.record(Event::Claim {
             text: text.into(),
@@ -46,29 +46,29 @@ impl Stage {
         });
     }
 
-    /// Adds something else to what was observed, and shows it.
+    /// Adds another event to the list, and shows it.
     pub fn record(&self, event: Event) {
         self.ground.journal.record(event);
     }
 
-    /// Whether from now on nothing is shown; it is recorded all the same.
+    /// From now on, shows events or not. They are recorded in both cases.
     pub fn mute(&self, is_muted: bool) {
         self.ground.journal.mute(is_muted);
     }
 
-    /// A client of this stage: what it sends and receives is shown.
+    /// A client of this stage. Everything that it sends and receives is shown.
     pub fn client(&self, name: impl Into<String>, url: &str) -> Client {
         self.shown(Client::new(name, url))
     }
 
-    /// The same client, and from now on what it sends and receives is shown.
+    /// The same client, but from now on everything that it sends and receives is shown.
     #[must_use]
     pub fn shown(&self, client: Client) -> Client {
         let journal = self.ground.journal.clone();
         client.telling(move |event| journal.record(event))
     }
 
-    /// Sums up: how many claims held, and which did not. Returns whether all did.
+    /// Prints how many claims held, and which did not. Returns whether all held.
     pub(crate) fn conclude(&self) -> bool {
         let claims = self.ground.journal.claims();
         let failed: Vec<_> = claims
@@ -83,9 +83,9 @@ impl Stage {
         held == claims
     }
 
-    /// From now on, each request and each line of a server is shown as it comes.
+    /// From now on, shows each request and each line of a server as it comes.
     pub fn show_all(&self) {
-        self.note("\nEach request, and what the servers write, shows up here:");
+        self.note("\nEach request, and what the servers write, is shown here:");
         self.ground.journal.show_all();
     }
 }

@@ -23,7 +23,7 @@ pub(crate) const PORT: u16 = 3000;
 /// nginx, with one config at a time. Dropping it kills it.
 pub struct Nginx {
     ground: Arc<Ground>,
-    // First the watch: the end of what it watches is no news then.
+    // The watch is dropped first, so that it does not report the end of nginx.
     running: Option<(Watch, RunningNginx)>,
     found: Option<Installation>,
     address: Option<SocketAddr>,
@@ -39,7 +39,7 @@ impl Nginx {
         }
     }
 
-    /// Where nginx listens, or what stands in its place.
+    /// The address of nginx, or of the balancer in its place.
     ///
     /// # Errors
     /// When its port is in use.
@@ -52,12 +52,12 @@ impl Nginx {
         Ok(address)
     }
 
-    /// Starts nginx with one of the configs in `nginx/`, in place of the one that runs.
-    /// Returns its URL.
+    /// Starts nginx with one of the configs in `nginx/`. An nginx that runs is stopped first.
+    /// Returns the URL.
     ///
     /// # Errors
-    /// When there is no nginx and none can be built, the config does not fit the servers,
-    /// or nginx refuses it.
+    /// When no nginx is installed and nginx cannot be built, when the config does not fit the
+    /// servers, or when nginx refuses the config.
     pub async fn start(&mut self, config: &str) -> Result<String> {
         let is_first = self.found.is_none();
         let site = self.site(config, str::to_owned)?;
@@ -80,7 +80,7 @@ impl Nginx {
         Ok(url)
     }
 
-    /// The same without a word: for a lesson that goes through many configs.
+    /// The same, but prints nothing: for a lesson that uses many configs.
     ///
     /// # Errors
     /// As for [`Nginx::start`].
@@ -89,7 +89,7 @@ impl Nginx {
         self.run(&site).await
     }
 
-    /// A copy of the configs with the stage's addresses, for whoever runs nginx elsewhere.
+    /// A copy of the configs with the stage's addresses, for an nginx outside the stage.
     ///
     /// `edit` may change the config's text, as a learner would.
     ///
@@ -105,10 +105,10 @@ impl Nginx {
         Site::copy(self.ground.scratch.path(), config, address, &swaps, edit)
     }
 
-    /// Starts nginx with such a copy, in place of the one that runs. Returns its URL.
+    /// Starts nginx with such a copy. An nginx that runs is stopped first. Returns the URL.
     ///
     /// # Errors
-    /// When there is no nginx and none can be built, or it refuses the config.
+    /// When no nginx is installed and nginx cannot be built, or when nginx refuses the config.
     pub async fn run(&mut self, site: &Site) -> Result<String> {
         let url = self.run_site(site).await?;
         if let Some(pid) = self.pid() {
@@ -127,8 +127,8 @@ impl Nginx {
             .start(site, self.ground.scratch.path(), &self.ground.journal)
             .await?;
         let way_back = format!(
-            "Nobody answers at http://{} now, and its workers were ended with it.\n\
-             It comes back with the stage: Ctrl-C, and start that again.",
+            "nginx and its workers have ended. No program answers at http://{} now.\n\
+             To start nginx again, start the stage again: press Ctrl-C first.",
             site.address
         );
         let watch = Watch::new(
@@ -141,14 +141,14 @@ impl Nginx {
         Ok(format!("http://{}", site.address))
     }
 
-    /// Has the nginx that runs take another of the configs, without losing a connection.
+    /// Makes the running nginx use another config. No connection is lost.
     ///
     /// # Errors
-    /// When none runs, or it refuses the config; it then goes on with the one that it has.
+    /// When nginx does not run, or when it refuses the config. It then keeps its present config.
     pub async fn reload(&mut self, config: &str, edit: impl FnOnce(&str) -> String) -> Result<()> {
         let site = self.site(config, edit)?;
         let (Some(found), Some((_, running))) = (&self.found, &mut self.running) else {
-            bail!("no nginx runs");
+            bail!("nginx does not run");
         };
         found.test(&site).await?;
         self.ground
@@ -157,16 +157,16 @@ impl Nginx {
         running.reload(&site).await
     }
 
-    /// The URL of the nginx that runs.
+    /// The URL of the running nginx.
     ///
     /// # Errors
-    /// When none runs.
+    /// When nginx does not run.
     pub fn url(&self) -> Result<String> {
-        let address = self.address.context("no nginx runs")?;
+        let address = self.address.context("nginx does not run")?;
         Ok(format!("http://{address}"))
     }
 
-    /// Waits until a worker of before the last reload has ended. Returns whether it has
+    /// Waits until a worker from before the last reload has ended. Returns whether it has ended
     /// within the given time.
     pub async fn old_worker_ends(&mut self, within: Duration) -> bool {
         match &mut self.running {
@@ -187,8 +187,8 @@ impl Nginx {
         }
     }
 
-    /// Waits until the nginx that runs has complained with `text` in its words, and
-    /// returns them. Of many complaints it keeps the first thousand.
+    /// Waits for a line of nginx's error log with `text` in it, and returns the line. Only the first
+    /// thousand lines are kept.
     pub async fn complaint(&mut self, text: &str) -> Option<String> {
         let (_, nginx) = self.running.as_mut()?;
         timeout(PATIENCE, nginx.complaint(text))
@@ -197,16 +197,16 @@ impl Nginx {
             .flatten()
     }
 
-    /// Its first process, whose children do the work, while it runs.
+    /// The PID of its master process, while it runs.
     pub fn pid(&self) -> Option<u32> {
         let (_, nginx) = self.running.as_ref()?;
         Some(nginx.process().pid())
     }
 
-    /// Which nginx there is, before one is started: a lesson may need a newer one.
+    /// Finds nginx without starting it, and names it: a lesson may need a newer version.
     ///
     /// # Errors
-    /// When there is none and none can be built.
+    /// When no nginx is installed and nginx cannot be built.
     pub async fn find(&self) -> Result<String> {
         Ok(self.installation().await?.origin)
     }
@@ -216,12 +216,12 @@ impl Nginx {
         Installation::find(&ground.binary, ground.scratch.path(), &ground.journal).await
     }
 
-    /// Which nginx it is and where it comes from, once one was started.
+    /// The version of nginx and where it comes from, after it was started once.
     pub fn origin(&self) -> Option<&str> {
         self.found.as_ref().map(|nginx| nginx.origin.as_str())
     }
 
-    /// Ends nginx without a word, if it runs: something else takes its place.
+    /// Ends nginx, if it runs, and prints nothing: another program takes its place.
     pub async fn stop(&mut self) {
         if let Some((watch, nginx)) = self.running.take() {
             drop(watch);
@@ -230,7 +230,7 @@ impl Nginx {
     }
 }
 
-/// nginx serves a site from now on.
+/// The event that nginx has started with a config.
 fn serves(pid: u32, site: &Site) -> Event {
     Event::Up {
         part: Part::Nginx,

@@ -7,15 +7,12 @@ use tokio::sync::mpsc;
 
 use super::Stage;
 use crate::{
-    parts::process::{Process, Spec, ended},
+    parts::process::{PROGRAM, Process, Spec, ended},
     seen::event::{Event, Part},
 };
 
-/// The environment variable that makes a chapter's binary one of its other programs.
-pub(crate) const PROGRAM: &str = "LAB_PROGRAM";
-
 impl Stage {
-    /// Starts one of the chapter's other programs as a process of its own.
+    /// Starts one of the chapter's other programs as a process.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -38,7 +35,7 @@ impl Stage {
                 part: Part::Program(name),
                 line: line.clone(),
             });
-            // A lesson that has seen enough does not listen any more.
+            // There is no receiver after the lesson has dropped the program.
             let _unheard = said.send(line);
         })?;
         Ok(Program {
@@ -57,7 +54,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Waits for the next line that it writes; `None` once it has closed its output.
+    /// Waits for the next line of its output. Returns `None` when the output is closed.
     pub async fn next_line(&mut self) -> Option<String> {
         self.lines.recv().await
     }
@@ -75,7 +72,7 @@ impl Program {
     /// Waits for it to end by itself.
     ///
     /// # Errors
-    /// When it ends with a failure, in its own last words.
+    /// When it ends with a failure. The error holds the last line that it printed.
     pub async fn finish(mut self) -> Result<()> {
         let status: Option<ExitStatus> = ended(self.process.watch_exit()).await;
         let mut last_words = String::new();

@@ -13,10 +13,10 @@ use crate::{
     seen::event::{Event, Part},
 };
 
-/// Redis, found or started. Dropping it kills the stage's own.
+/// Redis, found or started. If the stage started it, dropping this kills it.
 pub struct Redis {
     ground: Arc<Ground>,
-    // First the watch: the end of what it watches is no news then.
+    // The watch is dropped first, so that it does not report the end of Redis.
     watch: Option<Watch>,
     running: Option<RunningRedis>,
 }
@@ -40,12 +40,12 @@ impl Redis {
     /// Finds or starts Redis, unless it runs already. Returns its URL.
     ///
     /// # Errors
-    /// When `REDIS_URL` does not parse or answer, or the port is in use.
+    /// When `REDIS_URL` is no URL or no Redis answers there, or when the port is in use.
     pub async fn start(&mut self) -> Result<String> {
         self.start_that_keeps(Keeps::Nothing).await
     }
 
-    /// The same; if it is the stage's own, it has its keys still when it is started again.
+    /// The same. If the stage starts this Redis, it keeps its keys when it is started again.
     ///
     /// # Errors
     /// As for [`Redis::start`].
@@ -78,25 +78,26 @@ impl Redis {
         Ok(url)
     }
 
-    /// Where Redis is, if the chapter has one.
+    /// The URL of Redis, if the chapter uses one.
     pub fn url(&self) -> Option<String> {
         self.running.as_ref().map(|redis| redis.url.clone())
     }
 
-    /// The process of the stage's own Redis, where it has one of its own.
+    /// The PID of Redis, if the stage started it as a process.
     pub fn pid(&self) -> Option<u32> {
         self.running.as_ref().and_then(RunningRedis::pid)
     }
 
-    /// Which Redis it is, and whether it runs; somebody else's is taken to run.
+    /// The version of Redis and where it comes from, and whether it runs. A Redis that the stage did
+    /// not start always counts as running.
     pub fn origin(&self) -> Option<(String, bool)> {
         self.running
             .as_ref()
             .map(|redis| (redis.origin.clone(), redis.is_up()))
     }
 
-    /// What stands before a command in another terminal, so that it finds the stage's
-    /// Redis: `REDIS_URL=… `, or nothing if it is where everyone looks.
+    /// The text to put before a command in another terminal, so that the command finds this Redis:
+    /// `REDIS_URL=… `. It is empty if Redis is at its usual address.
     pub fn for_commands(&self) -> String {
         match &self.running {
             Some(redis) if redis.url != RunningRedis::USUAL_URL => {
@@ -106,25 +107,25 @@ impl Redis {
         }
     }
 
-    /// Whether Redis is the stage's own, so that it may be killed.
+    /// Whether the stage has started Redis, so that it may kill it.
     pub fn is_own(&self) -> bool {
         self.running.as_ref().is_some_and(RunningRedis::is_own)
     }
 
-    /// Refuses an experiment that kills Redis where Redis is not the stage's own.
+    /// Refuses an experiment that kills Redis, if the stage did not start Redis.
     ///
     /// # Errors
-    /// One sentence, if it is not.
+    /// One sentence, if the stage did not start it.
     pub fn may_be_killed(&self) -> Result<()> {
         ensure!(
             self.is_own(),
-            "this Redis is not the stage's own and is not killed: unset REDIS_URL, or take free \
-             ports with --ports auto"
+            "the experiment kills Redis, but the stage did not start this Redis: unset REDIS_URL, or \
+             use free ports with --ports auto"
         );
         Ok(())
     }
 
-    /// Kills the stage's own Redis.
+    /// Kills Redis, if the stage has started it.
     pub async fn kill(&mut self) {
         self.watch = None;
         if let Some(redis) = self.running.as_mut().filter(|redis| redis.is_own()) {
@@ -140,10 +141,10 @@ impl Redis {
         }
     }
 
-    /// Starts the stage's own Redis again, where it was.
+    /// Starts the stage's Redis again, on the same port.
     ///
     /// # Errors
-    /// When its port is in use by now.
+    /// When another program uses the port now.
     pub async fn restart(&mut self) -> Result<()> {
         if let Some(redis) = self.running.as_mut() {
             redis.restart(self.ground.scratch.path()).await?;

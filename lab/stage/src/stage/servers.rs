@@ -28,7 +28,7 @@ const FIRST_SERVER: u16 = 8000;
 /// The servers: A, B, C, … Dropping them kills them.
 pub struct Servers {
     ground: Arc<Ground>,
-    /// What servers are started from: the chapter's binary, unless the stage was told otherwise.
+    /// The program of the servers. It is the chapter's binary, unless a lesson has set another one.
     command: Arc<Command>,
     all: Vec<Server>,
 }
@@ -53,10 +53,10 @@ impl Servers {
             .filter_map(|server| Some((Part::Server(server.letter), server.pid()?)))
     }
 
-    /// From now on, servers are this program instead of copies of the chapter's binary.
+    /// From now on, starts this program as a server, in place of the chapter's binary.
     ///
-    /// It must do as they do: listen on the `PORT` of 127.0.0.1 that the environment
-    /// names, then write a line with `running on <PORT> port`, and end on SIGTERM.
+    /// The program must listen on 127.0.0.1, on the port in the variable `PORT`. Then it must print a
+    /// line with `running on <PORT> port`. It must end on SIGTERM.
     pub fn run_program(&mut self, program: impl AsRef<OsStr>, arguments: &[&OsStr]) {
         self.command = Arc::new(Command {
             program: program.as_ref().to_owned(),
@@ -66,7 +66,7 @@ impl Servers {
 
     /// Starts servers until there are `count`: A on 8000, B on 8001, and so on.
     ///
-    /// `environment` is set for each of them, beside `PORT`.
+    /// Each of them gets the variables in `environment` and `PORT`.
     ///
     /// # Errors
     /// When a port is in use, or a server ends while it starts.
@@ -91,10 +91,10 @@ impl Servers {
         Ok(())
     }
 
-    /// Starts a server that has ended, on its old port.
+    /// Starts a server that has ended, on the same port.
     ///
     /// # Errors
-    /// When its port is in use by now, or it ends while it starts.
+    /// When another program uses the port now, or when the server ends while it starts.
     pub async fn start_one(&mut self, letter: char) -> Result<()> {
         let (scratch, journal) = (
             self.ground.scratch.path().to_owned(),
@@ -128,8 +128,8 @@ impl Servers {
         Ok(())
     }
 
-    /// Asks a server to end, as `kill` does (SIGTERM), and waits: it is killed if it takes
-    /// longer than `patience`. Returns how long it took; none if it had to be killed.
+    /// Asks a server to end, as `kill` does (SIGTERM), and waits. If the server takes longer than
+    /// `patience`, it is killed. Returns the time that it took, or `None` if it was killed.
     ///
     /// # Errors
     /// When there is no such server, or it does not run.
@@ -155,17 +155,17 @@ impl Servers {
         Ok(by_itself.then_some(took))
     }
 
-    /// Ends all servers and forgets them, so that others can take their ports.
+    /// Ends all servers and forgets them, so that other servers can use their ports.
     pub async fn stop(&mut self) {
         lock(&self.ground.servers).clear();
         let processes = self.all.drain(..).filter_map(|server| server.process);
         join_all(processes.map(Process::stop)).await;
     }
 
-    /// Ends all servers and starts as many again, with another environment, on the same ports.
+    /// Ends all servers, and starts the same number on the same ports with another environment.
     ///
     /// # Errors
-    /// When one of them ends while it starts.
+    /// When a server ends while it starts.
     pub async fn restart(&mut self, environment: &[(&str, &str)]) -> Result<()> {
         let places: Vec<_> = self
             .all
@@ -192,7 +192,7 @@ impl Servers {
         servers.collect::<Vec<_>>().join(" ")
     }
 
-    /// The URL of one server, past nginx.
+    /// The URL of one server, without nginx in between.
     ///
     /// # Errors
     /// When there is no such server.
@@ -206,14 +206,13 @@ impl Servers {
         self.all.iter().map(|server| server.address).collect()
     }
 
-    /// A server's process, while it runs.
+    /// A server's PID, while it runs.
     pub fn pid(&self, letter: char) -> Option<u32> {
         self.server(letter).ok().and_then(Server::pid)
     }
 
-    /// Waits until a server has said a line with `text` in it since it was last started, and
-    /// shows the line.
-    /// Returns whether it came within the time that a line may take.
+    /// Waits until a server has printed a line with `text` in it since its last start, and shows the
+    /// line. Returns whether the line came within [`PATIENCE`].
     pub async fn await_line(&self, letter: char, text: &str) -> bool {
         let started = self.server(letter).map_or(0, |server| server.started);
         let said = self.ground.journal.find_after(started, |event| {
@@ -237,7 +236,7 @@ impl Servers {
             .map(|server| server.letter)
     }
 
-    /// How the lesson calls the server at an address: `A (PID 4242)`.
+    /// The name of the server at an address: `A (PID 4242)`.
     pub fn name_of(&self, address: Option<SocketAddr>) -> String {
         match (self.letter_of(address), address) {
             (Some(letter), _) => match self.pid(letter) {

@@ -1,6 +1,11 @@
 //! The container, and the orders that it takes.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -56,10 +61,15 @@ pub(crate) fn main() -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            println!("error: {error:#}");
+            say(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Answers the test. One that has ended does not listen any more.
+fn say(answer: &str) {
+    let _unheard = writeln!(io::stdout(), "{answer}");
 }
 
 async fn serve() -> Result<()> {
@@ -68,19 +78,19 @@ async fn serve() -> Result<()> {
         return Ok(());
     };
     let container = start(serde_json::from_str(&first)?).await?;
-    println!("ok");
+    say("ok");
     while let Some(line) = lines.next_line().await? {
         let order = serde_json::from_str(&line)?;
         if matches!(order, Order::Remove) {
             break;
         }
         match obey(&container, order).await {
-            Ok(()) => println!("ok"),
-            Err(error) => println!("error: {error:#}"),
+            Ok(()) => say("ok"),
+            Err(error) => say(&format!("error: {error:#}")),
         }
     }
     container.rm().await?;
-    println!("ok");
+    say("ok");
     Ok(())
 }
 

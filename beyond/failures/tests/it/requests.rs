@@ -30,19 +30,6 @@ async fn gets_while_all_are_replaced(config: &str, signal: Signal) -> (Row, Requ
     replaced.unwrap()
 }
 
-/// The README's "Break it".
-#[tokio::test]
-async fn if_nginx_skips_only_one_failed_server_no_get_is_lost() {
-    let _busy = QUIET.read().await;
-    let (mut bench, _) = bench("02-round-robin.conf").await;
-    let config = "beyond/02-max-fails-0.conf";
-    let edit = |config: &str| config.replacen(" max_fails=0", "", 1);
-    let url = bench.nginx_with(config, edit).await;
-    let replaced = replace_under_gets(&mut bench.stage, &url, config, Signal::Term).await;
-    let (row, requests) = replaced.unwrap();
-    assert!(row.holds(), "{row:?} {:?}", requests.reasons());
-}
-
 async fn orders_while_all_are_replaced(config: &str, signal: Signal) -> Row {
     let (mut bench, url) = bench(config).await;
     let replaced = replace_under_posts(&mut bench.stage, &url, config, signal).await;

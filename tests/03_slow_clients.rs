@@ -32,7 +32,8 @@ async fn as_axum_serves_it() -> SocketAddr {
 
 /// A request of a client that behaves.
 async fn ask(address: SocketAddr) {
-    let request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    // Not the page itself: npm may have to fetch its client first.
+    let request = b"GET /elements.js HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let answer = send(address, request, Duration::from_secs(5))
         .await
         .unwrap();

@@ -208,7 +208,7 @@ async fn by_hand(stage: &mut Stage) -> Result<String> {
     Ok(format!(
         "curl -i {url}/           several times: look at the PID and at X-Upstream\n\
          kill -9 {pid}                            kills server B; then ask again\n\
-         PORT={port} cargo run -p ch02-nginx-rr     starts B again; nginx uses it after at most 10 s"
+         PORT={port} cargo run -p ch02-nginx-rr     starts B again; nginx uses it after about 11 s"
     ))
 }
 

@@ -240,15 +240,14 @@ async fn when_a_shard_is_down_the_others_go_on_and_its_senders_are_told() {
 }
 
 #[tokio::test]
-async fn in_a_failover_the_stock_driver_delays_or_loses_messages_and_the_resilient_one_delays_none()
-{
+async fn in_a_failover_the_stock_driver_delays_messages_on_one_server_and_the_resilient_one_does_not()
+ {
     let Some((mut stage, mut cluster)) = stage().await else {
         return;
     };
     let stage = &mut stage;
     let stock = with_the_stock_driver(stage, &mut cluster).await.unwrap();
-    // Which of the two happens differs from run to run.
-    assert!(stock[0].holds() || stock[1].lost > 0, "{stock:#?}");
+    assert!(stock.iter().all(Row::holds), "{stock:#?}");
     let resilient = with_the_resilient_driver(stage, &mut cluster).await;
     let resilient = resilient.unwrap();
     assert!(resilient.iter().all(Row::holds), "{resilient:#?}");

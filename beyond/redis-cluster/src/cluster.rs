@@ -252,6 +252,8 @@ async fn spawn(program: &Path, node: &Node, scratch: &Path) -> Result<Process> {
         .arguments(["--cluster-node-timeout", NODE_TIMEOUT])
         // By default a replica waits five seconds before it copies its master.
         .arguments(["--repl-diskless-sync-delay", "0"])
+        // Its first ping is the first thing that a replica gets. The default is every 10 s.
+        .arguments(["--repl-ping-replica-period", "1"])
         .arguments(["--save", "", "--appendonly", "no", "--dir"])
         .arguments([folder.as_os_str()]);
     let place = format!("as a node of a cluster on ports {port} and {bus}");

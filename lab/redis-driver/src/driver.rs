@@ -205,20 +205,22 @@ impl State {
     /// Replaces the owners. A node that owns no slots any more is no longer listened to: a master
     /// that became a replica repeats what the new master sends.
     fn install(&self, owners: Vec<(Slots, ConnectionInfo)>) {
-        let known = self.nodes();
+        let (kept, retired): (Vec<_>, Vec<_>) = self
+            .nodes()
+            .into_iter()
+            .partition(|node| owners.iter().any(|(_, at)| node.is_at(at)));
+        for node in &retired {
+            node.retire();
+        }
         let is_cluster = matches!(self.target, RedisTarget::Cluster(_));
         let owners = owners.into_iter().map(|(slots, at)| {
-            let node = known.iter().find(|node| node.is_at(&at)).cloned();
-            let node =
-                node.unwrap_or_else(|| Node::start(at, is_cluster, Arc::clone(&self.shared)));
+            let node = kept.iter().find(|node| node.is_at(&at)).cloned();
+            let node = node.unwrap_or_else(|| {
+                Node::start(at, is_cluster, Arc::clone(&self.shared), retired.clone())
+            });
             (slots, node)
         });
         let owners: Vec<_> = owners.collect();
-        for node in known {
-            if !owners.iter().any(|(_, owner)| Arc::ptr_eq(owner, &node)) {
-                node.retire();
-            }
-        }
         *self.owners.write().unwrap_or_else(PoisonError::into_inner) = owners;
     }
 

@@ -12,7 +12,7 @@ use redis::{
     aio::MultiplexedConnection, cmd,
 };
 use tokio::{
-    sync::mpsc,
+    sync::{Mutex, mpsc},
     time::{sleep, timeout},
 };
 
@@ -36,6 +36,8 @@ pub(crate) struct Node {
     shared: Arc<Shared>,
     /// The messages to publish, in order.
     outgoing: mpsc::Sender<Outgoing>,
+    /// Held while messages are published and not answered.
+    publishing: Mutex<()>,
     // This is a `std::sync::RwLock` and not Tokio's: it is never held across an `.await`.
     connection: RwLock<Connection>,
 }
@@ -51,17 +53,30 @@ struct Connection {
 }
 
 impl Node {
-    /// A node that is not connected yet.
-    pub(crate) fn start(at: ConnectionInfo, is_sharded: bool, shared: Arc<Shared>) -> Arc<Self> {
+    /// A node that is not connected yet. It publishes nothing before the answers of `predecessors`,
+    /// the nodes that retired: a master that became a replica still accepts messages.
+    pub(crate) fn start(
+        at: ConnectionInfo,
+        is_sharded: bool,
+        shared: Arc<Shared>,
+        predecessors: Vec<Arc<Self>>,
+    ) -> Arc<Self> {
         let (outgoing, queue) = mpsc::channel(QUEUE);
         let node = Arc::new(Self {
             at,
             is_sharded,
             shared: Arc::clone(&shared),
             outgoing,
+            publishing: Mutex::default(),
             connection: RwLock::default(),
         });
-        tokio::spawn(publish_from(queue, Arc::downgrade(&node), shared));
+        let publishes = publish_from(queue, Arc::downgrade(&node), shared);
+        tokio::spawn(async move {
+            for node in predecessors {
+                drop(node.publishing.lock().await);
+            }
+            publishes.await;
+        });
         node
     }
 
@@ -226,6 +241,7 @@ impl Node {
     /// Publishes all messages in one pipeline. Returns for each whether Redis accepted it.
     async fn publish(&self, batch: &[Outgoing]) -> Vec<bool> {
         let none = vec![false; batch.len()];
+        let _until_answered = self.publishing.lock().await;
         let Some((mut connection, number)) = self.current() else {
             return none;
         };

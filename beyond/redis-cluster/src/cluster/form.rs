@@ -1,13 +1,13 @@
 //! Makes six nodes a cluster.
 //!
 //! Source: the commands `CLUSTER MEET`, `CLUSTER ADDSLOTSRANGE` (Redis 7.0) and
-//! `CLUSTER REPLICATE`.
+//! `CLUSTER REPLICATE`; `CLUSTER SLOTS`.
 
 use std::net::SocketAddr;
 
 use anyhow::Result;
 use lab::parts::redis::field;
-use redis::cmd;
+use redis::{Value, cmd};
 
 use super::{
     Cluster, MASTERS, NAMES,
@@ -46,12 +46,18 @@ impl Cluster {
             let id: String = ask(master.address, cmd("CLUSTER").arg("MYID")).await?;
             ask::<()>(replica.address, cmd("CLUSTER").arg("REPLICATE").arg(id)).await?;
         }
-        self.wait_until("the nodes do not agree", async || self.all(agrees).await)
-            .await?;
+        self.is_complete().await?;
         for replica in &self.nodes[MASTERS..] {
             self.is_replica(replica.address).await?;
         }
         Ok(())
+    }
+
+    /// Waits until all nodes say that the cluster is complete. A master that has started again
+    /// says so two seconds later.
+    pub async fn is_complete(&self) -> Result<()> {
+        let what = "the nodes do not agree that the cluster is complete";
+        self.wait_until(what, async || self.all(agrees).await).await
     }
 }
 
@@ -65,8 +71,10 @@ async fn agrees(address: SocketAddr) -> Result<bool> {
     let info: String = ask(address, cmd("CLUSTER").arg("INFO")).await?;
     let known = known_to(address).await?;
     let masters = known.iter().filter(|node| !node.slots.is_empty());
-    let replicas = known.iter().filter(|node| node.flags.contains("slave"));
-    Ok(field(&info, "cluster_state") == Some("ok")
-        && masters.count() == MASTERS
-        && replicas.count() == NAMES.len() - MASTERS)
+    // A node tells clients of a replica once it knows that the replica has got something.
+    let slots: Vec<Vec<Value>> = ask(address, cmd("CLUSTER").arg("SLOTS")).await?;
+    let have_a_replica = slots
+        .iter()
+        .all(|range| matches!(&range[..], [_first, _last, _master, _replica]));
+    Ok(field(&info, "cluster_state") == Some("ok") && masters.count() == MASTERS && have_a_replica)
 }

@@ -14,7 +14,7 @@ use std::{net::TcpListener, path::PathBuf, time::Duration};
 use ch02_nginx_rr::{ask, ask_until_answered_by};
 use harness::{
     bench::Bench,
-    binary::{all_end, command, family, is_refused, run},
+    binary::{all_end, command, each_experiment_runs_alone, family, is_refused},
     observatory::Observatory,
     transcript,
 };
@@ -182,12 +182,7 @@ fn what_a_learner_reads_is_the_same_in_every_run() {
 
 #[test]
 fn each_experiment_can_be_run_alone() {
-    for experiment in ["in-turn", "backup", "shared-port"] {
-        let mut command = command(CHAPTER);
-        let alone = run(command.args([experiment, "--check", "--ports", "auto"]));
-        assert_eq!(alone.code, Some(0), "{experiment}: {alone:?}");
-    }
-    // `server-dies` takes ten seconds. The tests in `processes` start it alone.
+    each_experiment_runs_alone(CHAPTER);
 }
 
 #[test]

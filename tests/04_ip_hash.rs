@@ -9,7 +9,7 @@ use ch03_socket_polling::experiments::{connect_one_by_one, is_session_unknown, p
 use ch04_ip_hash::{Addresses, connect_from, ip_hash, per_server, servers_of};
 use harness::{
     bench::Bench,
-    binary::{Running, command, run},
+    binary::{Running, command, each_experiment_runs_alone, run},
     browser::Browser,
     node::OfficialClient,
     observatory::{Observatory, choose},
@@ -32,19 +32,7 @@ fn what_a_learner_reads_is_the_same_in_every_run() {
 
 #[test]
 fn each_experiment_can_be_run_alone() {
-    for (experiment, claims) in [
-        ("round-robin", 1),
-        ("ip-hash", 4),
-        ("one-subnet", 3),
-        ("server-dies", 2),
-        ("methods", 6),
-    ] {
-        let mut command = command(CHAPTER);
-        let alone = run(command.args([experiment, "--check", "--ports", "auto"]));
-        assert_eq!(alone.code, Some(0), "{experiment}: {alone:?}");
-        let held = format!("{claims} of {claims} claims held");
-        assert!(alone.stdout.contains(&held), "{experiment}: {alone:?}");
-    }
+    each_experiment_runs_alone(CHAPTER);
 }
 
 #[tokio::test]

@@ -3,8 +3,6 @@
 // All of this file is a test, its helpers too.
 #![allow(clippy::unwrap_used)]
 
-use std::thread;
-
 use axum::Router;
 use ch05_redis_pubsub::{
     channel::Channel,
@@ -15,7 +13,7 @@ use ch05_redis_pubsub::{
 use futures_util::StreamExt;
 use harness::{
     bench::Bench,
-    binary::{command, every_claim_holds, is_refused, run},
+    binary::{command, each_experiment_runs_alone, every_claim_holds, is_refused, run},
     observatory::Observatory,
     transcript,
 };
@@ -282,22 +280,7 @@ async fn a_user_sends_a_token_and_a_refusal_is_one_sentence() {
 
 #[test]
 fn each_experiment_can_be_run_alone() {
-    thread::scope(|scope| {
-        for name in [
-            "too-early",
-            "article",
-            "no-link",
-            "in-process",
-            "direct",
-            "redis",
-        ] {
-            scope.spawn(move || {
-                let mut alone = command(CHAPTER);
-                let outcome = run(alone.args([name, "--check", "--ports", "auto"]));
-                assert_eq!(outcome.code, Some(0), "{name}: {outcome:?}");
-            });
-        }
-    });
+    each_experiment_runs_alone(CHAPTER);
 }
 
 #[test]

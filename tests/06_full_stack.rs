@@ -14,7 +14,7 @@ use ch03_socket_polling::experiments::{is_session_unknown, poll_twice};
 use ch06_full_stack::experiment::{User, address_for, write, write_until_heard};
 use harness::{
     bench::Bench,
-    binary::{Running, command, every_claim_holds, is_refused, run},
+    binary::{Running, command, each_experiment_runs_alone, every_claim_holds, is_refused, run},
     node::OfficialClient,
     observatory::Observatory,
     transcript,
@@ -35,18 +35,7 @@ fn every_claim_of_the_chapter_holds() {
 
 #[test]
 fn each_experiment_can_be_run_alone() {
-    let listed = run(command(CHAPTER).arg("list"));
-    let names = listed.stdout.lines().map(|line| line.split(' ').next());
-    let names: Vec<_> = names.map(Option::unwrap).collect();
-    assert_eq!(names.len(), 7, "{names:?}");
-    thread::scope(|scope| {
-        for name in names {
-            scope.spawn(move || {
-                let alone = run(command(CHAPTER).args([name, "--check", "--ports", "auto"]));
-                assert_eq!(alone.code, Some(0), "{name}: {alone:?}");
-            });
-        }
-    });
+    each_experiment_runs_alone(CHAPTER);
 }
 
 #[test]

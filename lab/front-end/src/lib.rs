@@ -45,8 +45,8 @@ pub struct CommandLine {
 
 /// What a command line asks for.
 pub struct Asked<O> {
-    /// The experiments to run, as indices.
-    pub experiments: Vec<usize>,
+    /// The names of the experiments to run; empty for all.
+    pub experiments: Vec<String>,
     /// Whether to end after the last experiment. The exit code then tells whether every claim held.
     pub check: bool,
     /// Whether to wait for Enter between two experiments.
@@ -102,15 +102,8 @@ impl CommandLine {
         if options.experiments.iter().any(|name| name == LIST) {
             return Err(self.list());
         }
-        let mut experiments: Vec<usize> = (0..self.experiments.len()).collect();
-        if !options.experiments.is_empty() {
-            experiments.retain(|index| {
-                let (name, _) = self.experiments[*index];
-                options.experiments.iter().any(|asked| asked == name)
-            });
-        }
         Ok(Asked {
-            experiments,
+            experiments: options.experiments,
             check: options.check,
             pauses: !options.check
                 && !options.no_pause

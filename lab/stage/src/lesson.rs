@@ -163,11 +163,10 @@ impl Lesson {
         if let Some(code) = take(asked.own) {
             return code;
         }
-        let mut index = 0;
-        self.experiments.retain(|_| {
-            index += 1;
-            asked.experiments.contains(&(index - 1))
-        });
+        if !asked.experiments.is_empty() {
+            let is_asked = |one: &Experiment| asked.experiments.iter().any(|name| name == one.name);
+            self.experiments.retain(is_asked);
+        }
         self.stays_up &= !asked.check;
         block_on(self.play(asked.ports, asked.pauses))
     }

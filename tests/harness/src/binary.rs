@@ -118,6 +118,28 @@ pub fn every_claim_holds(binary: &str) {
     );
 }
 
+/// Every experiment that `-- list` names succeeds when it is run alone. All run at once.
+///
+/// # Panics
+/// When one does not, or there is none.
+pub fn each_experiment_runs_alone(binary: &str) {
+    let listed = run(command(binary).arg("list"));
+    let names = listed
+        .stdout
+        .lines()
+        .filter_map(|line| line.split(' ').next());
+    let names: Vec<_> = names.collect();
+    assert!(!names.is_empty(), "{listed:?}");
+    thread::scope(|scope| {
+        for name in names {
+            scope.spawn(move || {
+                let alone = run(command(binary).args([name, "--check", "--ports", "auto"]));
+                assert_eq!(alone.code, Some(0), "{name}: {alone:?}");
+            });
+        }
+    });
+}
+
 /// Bad input: one sentence on stderr that has `words` in it, and the exit code.
 pub fn is_refused(command: &mut Command, code: i32, words: &[&str]) {
     let outcome = run(command);

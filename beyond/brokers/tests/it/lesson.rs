@@ -1,9 +1,7 @@
 //! The lesson as a learner runs it.
 
-use std::thread;
-
 use harness::{
-    binary::{command, every_claim_holds, is_refused, run},
+    binary::{command, each_experiment_runs_alone, every_claim_holds, is_refused},
     transcript,
 };
 use insta::assert_snapshot;
@@ -22,15 +20,7 @@ fn what_a_learner_reads_is_the_same_in_every_run() {
 
 #[test]
 fn each_experiment_can_be_run_alone() {
-    thread::scope(|scope| {
-        for name in ["redis", "brokers", "broker-dies", "one-broker"] {
-            scope.spawn(move || {
-                let mut alone = command(LESSON);
-                let outcome = run(alone.args([name, "--check", "--ports", "auto"]));
-                assert_eq!(outcome.code, Some(0), "{name}: {outcome:?}");
-            });
-        }
-    });
+    each_experiment_runs_alone(LESSON);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use ch03_socket_polling::experiments::{connect_one_by_one, is_session_unknown, p
 use ch04_ip_hash::{Addresses, connect_from, ip_hash, per_server, servers_of};
 use harness::{
     bench::Bench,
-    binary::{Running, command, each_experiment_runs_alone, run},
+    binary::{Running, command, each_experiment_runs_alone},
     browser::Browser,
     node::OfficialClient,
     observatory::{Observatory, choose},

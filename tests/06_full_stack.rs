@@ -14,7 +14,7 @@ use ch03_socket_polling::experiments::{is_session_unknown, poll_twice};
 use ch06_full_stack::experiment::{User, address_for, write, write_until_heard};
 use harness::{
     bench::Bench,
-    binary::{Running, command, each_experiment_runs_alone, every_claim_holds, is_refused, run},
+    binary::{Running, command, each_experiment_runs_alone, every_claim_holds, is_refused},
     node::OfficialClient,
     observatory::Observatory,
     transcript,

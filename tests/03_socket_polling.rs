@@ -5,6 +5,8 @@
 
 #[path = "03_hostile.rs"]
 mod hostile;
+#[path = "03_old_clients.rs"]
+mod old_clients;
 #[path = "03_slow_clients.rs"]
 mod slow_clients;
 

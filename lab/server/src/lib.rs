@@ -6,6 +6,7 @@ pub mod bounds;
 mod console;
 pub mod health;
 pub mod origins;
+mod versions;
 
 use std::{
     fmt, io,
@@ -14,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use axum::Router;
+use axum::{Router, middleware::from_fn};
 use bounds::Connection;
 pub use console::log;
 use origins::Origins;
@@ -103,6 +104,7 @@ pub async fn serve_guarded<C: Connection>(
     app: Router,
     drain: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    let app = app.layer(from_fn(versions::name_refused));
     let (asked, insisted) = (Signals::new()?, Signals::new()?);
     let port = listener.local_addr()?.port();
     log(format!(

@@ -1,6 +1,6 @@
 //! Hostile clients of chapter 3's server. Other clients notice nothing.
 //!
-//! Two tests wait for about a minute each. They wait at the same time, as tests of one program do.
+//! Two tests wait for about 48 s each. They wait at the same time, as tests of one program do.
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -5,6 +5,8 @@
 
 #[path = "03_hostile.rs"]
 mod hostile;
+#[path = "03_old_clients.rs"]
+mod old_clients;
 #[path = "03_slow_clients.rs"]
 mod slow_clients;
 
@@ -393,6 +395,27 @@ async fn the_page_shows_which_clients_are_refused_behind_round_robin_and_why() {
     page.click("[data-panel=websocket] [data-act=connect]")
         .await;
     wait_status(&page, "websocket", "connected").await;
+}
+
+/// A proxy may serve the page below a path. Its clients then connect there too.
+#[tokio::test]
+async fn the_page_works_below_a_prefix_too() {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let mut bench = Bench::with_servers(CHAPTER, &[]).await;
+    let url = bench
+        .nginx_with("03-websocket.conf", |config| {
+            config
+                .replace("location / {", "location /chat/ {")
+                .replace("proxy_pass http://nodes;", "proxy_pass http://nodes/;")
+        })
+        .await;
+    let page = page_at(&browser, &format!("{url}/chat")).await;
+    page.click("[data-panel=websocket] [data-act=connect]")
+        .await;
+    wait_status(&page, "websocket", "connected").await;
+    assert_eq!(page.complaints(), [""; 0]);
 }
 
 #[tokio::test]

@@ -4,9 +4,10 @@
 //   node client.mjs write <alice> <bob> <text>   alice writes to bob, and says whether it arrived
 //
 // Options are JSON: { url, transports?, forwardedFor?, user?, withCredentials?,
-// upgradeMayFail? }.
+// upgradeMayFail?, version? }. Version 2 is the client of the article.
 
 import { io } from "socket.io-client";
+import io2 from "socket.io-client-2";
 
 /** How long an answer may take, and how long a message before it counts as lost. */
 const PATIENCE = 5_000;
@@ -38,8 +39,8 @@ async function write(alice, bob, text) {
   return { connected: true, arrived: message?.text === text && message?.from === from.user };
 }
 
-function open({ url, transports, forwardedFor, user, withCredentials }) {
-  return io(url, {
+function open({ url, transports, forwardedFor, user, withCredentials, version }) {
+  return (version === 2 ? io2 : io)(url, {
     transports: transports ?? ["polling", "websocket"],
     extraHeaders: forwardedFor ? { "x-forwarded-for": forwardedFor } : {},
     auth: { user },
@@ -66,7 +67,9 @@ function settled(socket, upgradeMayFail = false) {
     });
     socket.on("connect_error", (error) => {
       const { status, responseText } = error.context ?? {};
-      resolve({ connected: false, error: error.message, status, body: responseText });
+      // Version 2 has no context. Over polling, its description is the status.
+      const answered = [status, error.description].find(Number.isInteger);
+      resolve({ connected: false, error: error.message, status: answered, body: responseText });
     });
     setTimeout(() => resolve({ connected: false, error: "nothing happened" }), PATIENCE);
   });

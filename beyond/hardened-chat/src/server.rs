@@ -16,7 +16,7 @@ use ch06_full_stack::{
     chat::{acknowledge, private},
     page,
 };
-use lab_server::{listen, log, serve_guarded};
+use lab_server::{listen, log, origins::Origins, serve_guarded};
 use redis::Client;
 use redis_driver::{RedisTarget, ResilientDriver, redis_url, stock_cluster, watch};
 use serde::Deserialize;
@@ -42,7 +42,6 @@ use crate::{
     announced::hear_announce,
     auth::{Credentials, Secret},
     in_order::InOrder,
-    origin::Origins,
     slow_reader::Connection,
     small_requests::{READ_BUFFER, keep_little},
 };
@@ -108,7 +107,7 @@ struct Chat<E> {
 /// Other variables:
 ///
 /// - `CHAT_SECRET`: users need a token ([`crate::auth`]).
-/// - `ALLOWED_ORIGIN`: pages of that origin may connect too ([`crate::origin`]).
+/// - `ALLOWED_ORIGIN`: pages of these origins may connect too ([`lab_server::origins`]).
 /// - `REDIS_URL`: the Redis, or the Redis Cluster, of the adapter. `ADAPTER=off` leaves the adapter
 ///   out.
 /// - `DRIVER=stock`, `BUFFER=128` and `REQUESTS=whole` bring back what socketioxide does by itself:

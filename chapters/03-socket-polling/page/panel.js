@@ -20,7 +20,9 @@ export function panel({ name, title, options, says }) {
 
   function connect() {
     mine();
-    socket = window.io({ ...options, forceNew: true });
+    // In the same folder as this page, which a proxy may serve below a prefix.
+    const path = new URL("socket.io/", document.baseURI).pathname;
+    socket = window.io({ ...options, path, forceNew: true });
     socket.io.on("reconnect_attempt", mine);
     socket.on("connect", () => {
       tries = 0;

@@ -5,6 +5,8 @@
 pub mod bounds;
 mod console;
 pub mod health;
+pub mod origins;
+mod versions;
 
 use std::{
     fmt, io,
@@ -13,9 +15,10 @@ use std::{
     time::Duration,
 };
 
-use axum::Router;
+use axum::{Router, middleware::from_fn};
 use bounds::Connection;
 pub use console::log;
+use origins::Origins;
 use tokio::{
     net::{TcpListener, TcpStream},
     signal::unix::{Signal, SignalKind, signal},
@@ -78,16 +81,22 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// `<name> on <PORT> port has ended, PID: <pid>` at its end. After the signal it accepts no more
 /// connections. Then `drain` runs, which closes connections that would otherwise stay open. After a
 /// second signal, or after four seconds, the server ends in any case.
+///
+/// With `ALLOWED_ORIGIN` set, pages of these origins may connect, and no others ([`origins`]).
 pub async fn serve(
     name: &str,
     listener: TcpListener,
     app: Router,
     drain: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    let app = match Origins::named_in_env()? {
+        Some(origins) => origins.guard(app),
+        None => app,
+    };
     serve_guarded(name, listener, |stream, _client| stream, app, drain).await
 }
 
-/// The same, but `guard` may wrap each connection. It gets the client's address too.
+/// The same for any page, and `guard` may wrap each connection. It gets the client's address too.
 pub async fn serve_guarded<C: Connection>(
     name: &str,
     listener: TcpListener,
@@ -95,6 +104,7 @@ pub async fn serve_guarded<C: Connection>(
     app: Router,
     drain: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    let app = app.layer(from_fn(versions::name_refused));
     let (asked, insisted) = (Signals::new()?, Signals::new()?);
     let port = listener.local_addr()?.port();
     log(format!(

@@ -56,7 +56,7 @@ const FLAGS: [&str; 15] = [
     "--hide-scrollbars",
     "--force-color-profile=srgb",
     "--disable-features=Translate,MediaRouter,OptimizationHints",
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost",
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost , EXCLUDE *.localhost",
 ];
 
 /// A running Chromium, the same one for all tests of a file.

@@ -77,9 +77,14 @@ pub fn fetch() -> Result<(), String> {
         let package = folder.join("node_modules").join(package);
         package.join("package.json").is_file()
     };
-    if ["socket.io-client", "axe-core", "pusher"]
-        .into_iter()
-        .all(is_there)
+    if [
+        "socket.io-client",
+        "socket.io-client-2",
+        "axe-core",
+        "pusher",
+    ]
+    .into_iter()
+    .all(is_there)
     {
         return Ok(());
     }

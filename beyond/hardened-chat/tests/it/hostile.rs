@@ -1,14 +1,9 @@
 //! The hardened chat and strangers: who may connect, from which pages, and what they send.
 
-use std::{
-    fs,
-    net::{SocketAddr, TcpStream},
-    os::unix::fs::PermissionsExt,
-    process::Command,
-    time::Duration,
-};
+use std::{fs, net::TcpStream, os::unix::fs::PermissionsExt, process::Command, time::Duration};
 
 use ch06_full_stack::experiment::User;
+use hardened_chat::lesson::origins::CHAPTER_6;
 use harness::{
     attack::{grew_at_most, meanwhile, no_http, resident, send},
     bench::Bench,
@@ -23,13 +18,13 @@ use lab::{
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use serde_json::{Value, json};
 
-const CHAT: &str = env!("CARGO_BIN_EXE_hardened-chat");
+pub(crate) const CHAT: &str = env!("CARGO_BIN_EXE_hardened-chat");
 const TOKEN: &str = env!("CARGO_BIN_EXE_token");
 
 const ALL: [Transport; 3] = [Transport::Polling, Transport::WebSocket, Transport::Upgrade];
 
 /// One server without Redis, with these settings. Returns its URL.
-async fn alone(environment: &[(&str, &str)]) -> (Bench, String) {
+pub(crate) async fn alone(environment: &[(&str, &str)]) -> (Bench, String) {
     let mut bench = Bench::new(CHAT);
     let environment = [&[("ADAPTER", "off")], environment].concat();
     bench.stage.servers.start(1, &environment).await.unwrap();
@@ -125,12 +120,19 @@ fn settings_that_protect_nobody_are_named() {
         1,
         &["CHAT_SECRET is empty", "openssl"],
     );
-    for origin in ["*", "chat.example.org", "https://chat.example.org/"] {
-        is_refused(
-            &mut server("ALLOWED_ORIGIN", origin),
-            1,
-            &["is not an origin", "https://chat.example.org"],
-        );
+    for origin in [
+        "*",
+        "chat.example.org",
+        "https://chat.example.org/",
+        "https://chat.example.org,",
+    ] {
+        for program in ["", CHAPTER_6] {
+            is_refused(
+                server("ALLOWED_ORIGIN", origin).env("LAB_PROGRAM", program),
+                1,
+                &["is not an origin", "https://chat.example.org"],
+            );
+        }
     }
     is_refused(command(TOKEN).arg("alice"), 1, &["CHAT_SECRET is not set"]);
 }
@@ -163,112 +165,6 @@ fn a_setting_that_makes_no_sense_is_one_sentence() {
             .env("REDIS_URL", "redis://127.0.0.1:1");
         is_refused(server.env(name, value), 1, &[name, value, words]);
     }
-}
-
-/// What a browser gets for a page of `origin`: the status, and the origin whose pages may read the
-/// answer.
-async fn from_page(url: &str, origin: Option<&str>, transport: &str) -> (u16, Option<String>) {
-    let address: SocketAddr = url.trim_start_matches("http://").parse().unwrap();
-    let origin = origin.map(|origin| format!("Origin: {origin}\r\n"));
-    let upgrade = if transport == "websocket" {
-        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-    } else {
-        "Connection: close\r\n"
-    };
-    let request = format!(
-        "GET /socket.io/?EIO=4&transport={transport} HTTP/1.1\r\nHost: {address}\r\n{}{upgrade}\r\n",
-        origin.unwrap_or_default()
-    );
-    let answer = head(address, &request).await;
-    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-    let readable = answer
-        .lines()
-        .find_map(|line| line.strip_prefix("access-control-allow-origin: "));
-    (status, readable.map(str::to_owned))
-}
-
-async fn head(address: SocketAddr, request: &str) -> String {
-    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut lines = BufReader::new(stream).lines();
-    let mut head = String::new();
-    while let Some(line) = lines.next_line().await.unwrap() {
-        if line.is_empty() {
-            break;
-        }
-        head.push_str(&line);
-        head.push('\n');
-    }
-    head
-}
-
-#[tokio::test]
-async fn pages_of_other_origins_are_refused_over_both_transports_until_one_is_named() {
-    const NAMED: &str = "https://chat.example.org";
-    let (_closed, closed) = alone(&[]).await;
-    let (_opened, opened) = alone(&[("ALLOWED_ORIGIN", NAMED)]).await;
-    for (transport, done) in [("polling", 200), ("websocket", 101)] {
-        for other in [
-            "https://evil.example",
-            "null",
-            "https://chat.example.org.evil.example",
-        ] {
-            for url in [&closed, &opened] {
-                let answer = from_page(url, Some(other), transport).await;
-                assert_eq!(answer.0, 403, "{transport} {other}");
-            }
-        }
-        // Closed until it is named; then open, and readable.
-        assert_eq!(
-            from_page(&closed, Some(NAMED), transport).await,
-            (403, None)
-        );
-        let answer = from_page(&opened, Some(NAMED), transport).await;
-        assert_eq!(answer, (done, Some(NAMED.to_owned())), "{transport}");
-        // Pages of this machine, and a program that is not a browser.
-        for url in [&closed, &opened] {
-            for own in [None, Some(url.as_str()), Some("http://localhost:3000")] {
-                assert_eq!(from_page(url, own, transport).await.0, done, "{own:?}");
-            }
-        }
-    }
-    // A browser asks this before a request with headers of its own.
-    let address: SocketAddr = opened.trim_start_matches("http://").parse().unwrap();
-    let preflight = format!(
-        "OPTIONS /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\nOrigin: {NAMED}\r\n\
-         Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: content-type\r\n\r\n"
-    );
-    let answer = head(address, &preflight).await;
-    assert!(
-        answer.contains("access-control-allow-methods: GET,POST"),
-        "{answer}"
-    );
-}
-
-/// In a browser: a page of one origin asks a server of another origin.
-#[tokio::test]
-async fn a_browser_keeps_a_page_of_this_machine_from_reading_another_servers_answers() {
-    let Some(browser) = Browser::find() else {
-        return;
-    };
-    let (_page_server, page_at) = alone(&[]).await;
-    let (_closed, closed) = alone(&[]).await;
-    let (_opened, opened) = alone(&[("ALLOWED_ORIGIN", &page_at)]).await;
-    let page = browser.page().await;
-    // Not the chat's own page: its policy allows requests to its own server only.
-    page.goto(&format!("{page_at}/chat.css")).await;
-    let read = async |url: &str| {
-        let ask = format!(
-            "fetch('{url}/socket.io/?EIO=4&transport=polling').then(a => a.text())\
-             .then(text => text.slice(0, 8), () => 'closed')"
-        );
-        page.js(&ask).await
-    };
-    assert_eq!(read(&closed).await, "closed");
-    assert!(format!("{:?}", page.complaints()).contains("Access-Control-Allow-Origin"));
-    assert_eq!(read(&opened).await, "0{\"sid\":");
 }
 
 #[tokio::test]

@@ -7,4 +7,5 @@ mod deploy;
 mod hostile;
 mod kubernetes;
 mod lesson;
+mod origins;
 mod small_requests;

@@ -5,59 +5,65 @@
 //! session ID from the first answer. A WebSocket is not covered by CORS: any page may open one
 //! (RFC 6455, section 10.2). So the server itself checks the header `Origin`.
 
-use std::env;
+use std::{env, fmt, io};
 
-use anyhow::{Result, bail};
 use axum::{
     Router,
     extract::{Request, State},
     http::{
         HeaderValue, Method, StatusCode, Uri,
-        header::{CONTENT_TYPE, ORIGIN},
+        header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN},
     },
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
 };
-use tower_http::cors::CorsLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
 
-/// The pages that may connect: pages of this machine, and pages of one named origin.
+/// The pages that may connect: pages of this machine, and pages of the named origins.
 ///
 /// A program that is not a browser can send any `Origin`, or none. So this protects users, whose
 /// browsers show foreign pages. It does not protect the server.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Origins {
-    named: Option<HeaderValue>,
+    named: Vec<HeaderValue>,
 }
 
 impl Origins {
-    /// Pages of this machine, and of the origin in the environment variable `ALLOWED_ORIGIN`.
-    ///
-    /// # Errors
-    /// When its value is not an origin.
-    pub fn from_env() -> Result<Self> {
-        let named = match env::var("ALLOWED_ORIGIN") {
-            Ok(named) => Some(parse(&named)?),
-            Err(_) => None,
-        };
-        Ok(Self { named })
+    /// Pages of this machine, and of the origins in the environment variable `ALLOWED_ORIGIN`.
+    /// Commas separate them.
+    pub fn from_env() -> Result<Self, NotAnOrigin> {
+        Ok(Self::named_in_env()?.unwrap_or_default())
     }
 
-    /// Guards the Socket.IO requests of an application, over both transports.
-    pub fn guard(self, app: Router) -> Router {
-        let app = match self.named.clone() {
-            None => app,
-            Some(named) => app.layer(
-                CorsLayer::new()
-                    .allow_origin(named)
-                    .allow_methods([Method::GET, Method::POST])
-                    .allow_headers([CONTENT_TYPE]),
-            ),
+    /// The same; `None` if `ALLOWED_ORIGIN` is not set.
+    pub(crate) fn named_in_env() -> Result<Option<Self>, NotAnOrigin> {
+        let Some(named) = env::var_os("ALLOWED_ORIGIN") else {
+            return Ok(None);
         };
+        let named = named.to_string_lossy();
+        let named = named.split(',').map(|origin| parse(origin.trim()));
+        Ok(Some(Self {
+            named: named.collect::<Result<_, _>>()?,
+        }))
+    }
+
+    /// Guards the Socket.IO requests of an application, over both transports. The pages that may
+    /// connect may read the answers, also of requests with cookies.
+    pub fn guard(self, app: Router) -> Router {
+        let origins = self.clone();
+        let readable = CorsLayer::new()
+            .allow_origin(AllowOrigin::predicate(move |origin, _| origins.has(origin)))
+            .allow_credentials(true)
+            .allow_methods([Method::GET, Method::POST])
+            .allow_headers([CONTENT_TYPE, AUTHORIZATION]);
+        // The outer layer answers a browser's preflight, which has no cookie. Behind a balancer it
+        // comes to any server, and Socket.IO would refuse a session ID that it does not know.
         app.layer(from_fn_with_state(self, refuse_others))
+            .layer(readable)
     }
 
     fn has(&self, origin: &HeaderValue) -> bool {
-        self.named.as_ref() == Some(origin) || origin.to_str().is_ok_and(is_of_this_machine)
+        self.named.contains(origin) || origin.to_str().is_ok_and(is_of_this_machine)
     }
 }
 
@@ -74,15 +80,13 @@ async fn refuse_others(State(origins): State<Origins>, request: Request, next: N
 }
 
 /// `scheme://host[:port]`, as a browser writes an origin (RFC 6454, section 6.2).
-fn parse(text: &str) -> Result<HeaderValue> {
+fn parse(text: &str) -> Result<HeaderValue, NotAnOrigin> {
     let is_origin = text
         .parse::<Uri>()
         .is_ok_and(|uri| origin_of(&uri).is_some_and(|origin| origin == text));
     match HeaderValue::from_str(text) {
         Ok(value) if is_origin => Ok(value),
-        _ => bail!(
-            "ALLOWED_ORIGIN={text} is not an origin: an origin looks like https://chat.example.org"
-        ),
+        _ => Err(NotAnOrigin(text.to_owned())),
     }
 }
 
@@ -94,6 +98,29 @@ fn is_of_this_machine(origin: &str) -> bool {
     origin
         .parse::<Uri>()
         .is_ok_and(|uri| matches!(uri.host(), Some("127.0.0.1" | "localhost" | "[::1]")))
+}
+
+/// A part of `ALLOWED_ORIGIN` is no origin.
+#[derive(Debug)]
+pub struct NotAnOrigin(String);
+
+impl fmt::Display for NotAnOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "ALLOWED_ORIGIN: `{}` is not an origin: an origin looks like \
+             https://chat.example.org, and commas separate several",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for NotAnOrigin {}
+
+impl From<NotAnOrigin> for io::Error {
+    fn from(error: NotAnOrigin) -> Self {
+        Self::new(io::ErrorKind::InvalidInput, error)
+    }
 }
 
 #[cfg(test)]

@@ -17,14 +17,21 @@ pub type Listening = BTreeSet<(String, SocketAddr)>;
 /// The listening sockets of these processes. A process that ends meanwhile has none.
 pub fn of(processes: &BTreeSet<u32>) -> Listening {
     let mut listening = Listening::new();
+    // One table for each network: most processes share one.
+    let mut networks = BTreeMap::new();
     for pid in processes {
         let own = format!("/proc/{pid}");
         let Ok(name) = fs::read_to_string(format!("{own}/comm")) else {
             continue;
         };
-        // All processes of a test have one network, except those that have made their own.
-        let mut sockets = table(&format!("{own}/net/tcp"));
-        sockets.extend(table(&format!("{own}/net/tcp6")));
+        let Ok(network) = fs::read_link(format!("{own}/ns/net")) else {
+            continue;
+        };
+        let sockets = networks.entry(network).or_insert_with(|| {
+            let mut sockets = table(&format!("{own}/net/tcp"));
+            sockets.extend(table(&format!("{own}/net/tcp6")));
+            sockets
+        });
         for file in fs::read_dir(format!("{own}/fd")).into_iter().flatten() {
             let target = file.and_then(|file| fs::read_link(file.path()));
             let socket = target.ok().and_then(|target| {

@@ -240,6 +240,11 @@ impl ClientRecord {
         })
     }
 
+    /// How many attempts each session took, except the first.
+    pub fn attempts(&self) -> impl Iterator<Item = u32> {
+        self.sessions.iter().skip(1).map(|session| session.attempts)
+    }
+
     /// Whether each session has an ID of its own.
     pub fn has_new_sessions(&self) -> bool {
         let ids: HashSet<_> = self.sessions.iter().map(|session| &session.id).collect();
@@ -285,6 +290,7 @@ mod tests {
         let session = |index| Session {
             id: format!("{index}"),
             server: None,
+            attempts: 1,
             from: now,
             until: (index + 1 < sessions || !lasts).then_some(now),
         };

@@ -46,7 +46,6 @@ pub async fn and_back(stage: &mut Stage) -> Result<Vec<Row>> {
         within.recovered_after(None),
         between
             .may_lose()
-            .within(Duration::from_secs(2))
             .and("each server reaches each other one again", recovers),
     ]);
     Ok(rows)

@@ -43,6 +43,8 @@ pub struct Session {
     pub id: String,
     /// The server that holds the session, if nginx names it in a header.
     pub server: Option<SocketAddr>,
+    /// How many attempts it took to open it. The client was told how long to wait before each.
+    pub attempts: u32,
     /// When it began.
     pub from: Instant,
     /// When the client noticed that it had ended; `None` while it lasts.
@@ -141,12 +143,15 @@ async fn connect_again_and_again(
     auth: Option<Value>,
     record: Arc<watch::Sender<Record>>,
 ) {
-    let mut attempts = 0;
+    // `attempts` sets the delay. `tried` counts the attempts to open one session.
+    let (mut attempts, mut tried) = (0, 0);
     loop {
+        tried += 1;
         match Socket::connect(&client, transport, auth.as_ref()).await {
             Ok(socket) => {
                 attempts = 0;
-                receive_all(socket, &record).await;
+                receive_all(socket, tried, &record).await;
+                tried = 0;
             }
             Err(error) => {
                 // 400: the session was open, and then another server did not know it. The
@@ -163,11 +168,12 @@ async fn connect_again_and_again(
 }
 
 /// Receives events until the session ends.
-async fn receive_all(mut socket: Socket, record: &watch::Sender<Record>) {
+async fn receive_all(mut socket: Socket, attempts: u32, record: &watch::Sender<Record>) {
     record.send_modify(|record| {
         record.sessions.push(Session {
             id: socket.id.clone(),
             server: socket.owner,
+            attempts,
             from: Instant::now(),
             until: None,
         });

@@ -32,7 +32,6 @@ pub struct Row {
     pub recovered_after: Option<Duration>,
     promise: Promise,
     may_repeat: bool,
-    within: Option<Duration>,
     conditions: Vec<(String, bool)>,
 }
 
@@ -85,7 +84,6 @@ impl Row {
             recovered_after: None,
             promise: Promise::Nothing,
             may_repeat: false,
-            within: None,
             conditions: Vec::new(),
         }
     }
@@ -160,13 +158,6 @@ impl Row {
         self
     }
 
-    /// Promises that everything works again within that time.
-    #[must_use]
-    pub fn within(mut self, limit: Duration) -> Self {
-        self.within = Some(limit);
-        self
-    }
-
     /// Adds another promise, a sentence such as `no message came out of order`.
     #[must_use]
     pub fn and(mut self, promise: impl Into<String>, held: bool) -> Self {
@@ -202,10 +193,6 @@ impl Row {
         let once = self.may_repeat || self.promise == Promise::Something || duplicates == 0;
         let in_order =
             self.promise == Promise::Something || self.out_of_order.unwrap_or_default() == 0;
-        let in_time = self.within.is_none_or(|limit| {
-            self.recovered_after
-                .is_none_or(|recovered| recovered <= limit)
-        });
         // A drill in which nothing was sent shows nothing.
         let mut broken = Vec::new();
         for (promise, held) in [
@@ -213,7 +200,6 @@ impl Row {
             (self.promise(), kept),
             ("there are no duplicates".to_owned(), once),
             ("all arrive in order".to_owned(), in_order),
-            (self.time_promised(), in_time),
         ]
         .into_iter()
         .chain(self.conditions.iter().cloned())
@@ -239,18 +225,9 @@ impl Row {
         }
     }
 
-    fn time_promised(&self) -> String {
-        self.within.map_or_else(String::new, |limit| {
-            format!("recovered within {} s", limit.as_secs_f64())
-        })
-    }
-
     /// The claim that this row keeps its promises, with its counts.
     pub(super) fn claim(&self) -> Event {
-        let mut text = format!("{}, {}: {}", self.event, self.config, self.promise());
-        if self.within.is_some() {
-            text = format!("{text}, {}", self.time_promised());
-        }
+        let text = format!("{}, {}: {}", self.event, self.config, self.promise());
         let mut seen = format!("{} {}, {} lost", self.sent, self.what, self.lost);
         for (count, name) in [
             (self.duplicates, "duplicates"),
@@ -355,7 +332,6 @@ pub(super) mod tests {
         assert!(!row(0, 10).loses_something().holds());
         assert!(row(2, 10).loses_at_most(2).holds());
         assert!(!row(3, 10).loses_at_most(2).holds());
-        assert!(!row(0, 2001).within(Duration::from_secs(2)).holds());
         assert!(!row(0, 10).and("in order", false).holds());
         assert!(
             !Row::new("B dies", "default").holds(),

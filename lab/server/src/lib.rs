@@ -5,6 +5,7 @@
 pub mod bounds;
 mod console;
 pub mod health;
+pub mod lingering;
 pub mod origins;
 mod versions;
 

@@ -18,6 +18,7 @@ use harness::{
     transcript,
 };
 use insta::assert_snapshot;
+use lab::prefixed;
 use redis::AsyncCommands;
 use serde_json::{Value, json};
 use socketioxide::{
@@ -77,9 +78,49 @@ async fn the_two_programs_print_what_the_article_prints() {
     for text in ["hi", "hello world"] {
         assert_eq!(
             subscriber.next_line().await.unwrap(),
-            format!("Message \"{text}\" on channel \"my channel\" arrived!")
+            format!("Message \"{text}\" on channel \"socket-lab:my channel\" arrived!")
         );
     }
+}
+
+/// Each application has its own channels, also on one database.
+#[tokio::test]
+async fn two_applications_on_one_redis_do_not_hear_each_other() {
+    let mut bench = Bench::new(CHAPTER);
+    let url = bench.redis().await;
+    let [one, two] = ["one", "two"].map(|name| [("APP_NAME", name), ("REDIS_URL", &url)]);
+    let mut subscriber = bench.stage.start_program("subscriber", &[], &one).unwrap();
+    let said = subscriber.next_line().await.unwrap();
+    assert_eq!(said, "(subscribed to \"one:my channel\")");
+    let link = [&one[..], &[("LINK", "redis")]].concat();
+    bench.stage.servers.start(3, &link).await.unwrap();
+
+    let mut publisher = bench.stage.start_program("publisher", &[], &two).unwrap();
+    let said = publisher.next_line().await.unwrap();
+    assert_eq!(said, "(\"hi\" published, subscribers: 0)");
+    let client = redis::Client::open(url.as_str()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut channels: Vec<String> = redis::cmd("PUBSUB")
+        .arg("CHANNELS")
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+    channels.sort();
+    assert_eq!(channels, ["one:my channel", "one:private messages"]);
+}
+
+/// A database has its own keys, but not its own channels.
+#[tokio::test]
+async fn a_message_that_is_published_in_one_database_arrives_in_another() {
+    let mut bench = Bench::new(CHAPTER);
+    let url = bench.redis().await;
+    let [one, two] = [1, 2].map(|database| format!("{url}/{database}"));
+    let start = |name, url: &str| bench.stage.start_program(name, &[], &[("REDIS_URL", url)]);
+    let mut subscriber = start("subscriber", &one).unwrap();
+    subscriber.next_line().await.unwrap();
+    start("publisher", &two).unwrap().finish().await.unwrap();
+    let heard = subscriber.next_line().await.unwrap();
+    assert!(heard.contains("\"hi\""), "{heard}");
 }
 
 #[tokio::test]
@@ -91,13 +132,16 @@ async fn a_typed_channel_carries_what_it_is_typed_for_and_says_what_is_not() {
     let mut publisher = client.get_multiplexed_async_connection().await.unwrap();
     let mut messages = Box::pin(NUMBERS.subscribe(&client).await.unwrap());
 
-    let _: usize = publisher.publish("numbers", "no numbers").await.unwrap();
+    let _: usize = publisher
+        .publish(prefixed("numbers"), "no numbers")
+        .await
+        .unwrap();
     assert_eq!(
         NUMBERS.publish(&mut publisher, &vec![1, 2]).await.unwrap(),
         1
     );
     let said = messages.next().await.unwrap().unwrap_err().to_string();
-    assert!(said.contains("channel numbers"), "{said}");
+    assert!(said.contains("channel socket-lab:numbers"), "{said}");
     assert_eq!(messages.next().await.unwrap().unwrap(), [1, 2]);
 }
 

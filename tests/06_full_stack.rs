@@ -1,10 +1,12 @@
 //! Chapter 6: nginx, three servers, Redis, and an emitter outside.
 //!
-//! The tests in a browser are in `06_pages.rs`.
+//! The tests in a browser are in `06_pages.rs`, those with other applications in `06_one_redis.rs`.
 
 // All of this file is a test, its helpers too.
 #![allow(clippy::unwrap_used)]
 
+#[path = "06_one_redis.rs"]
+mod one_redis;
 #[path = "06_pages.rs"]
 mod pages;
 
@@ -88,7 +90,7 @@ async fn each_server_listens_on_one_channel_of_all_and_two_of_its_own() {
             .query_async(&mut connection)
             .await
             .unwrap();
-        // `socket.io-request#/#`, and with a server's own name `socket.io-request#/#…#`.
+        // `socket-lab:socket.io-request#/#`, and with a server's own name `…-request#/#…#`.
         for channel in &channels {
             let name = channel.split('#').nth(2).unwrap_or_default();
             if !name.is_empty() && names.iter().all(|(known, _)| known != name) {
@@ -353,7 +355,7 @@ async fn the_page_sees_each_message_and_does_not_count_as_a_subscriber() {
         // The page may connect to Redis a moment later, so the message is sent more than once.
         while !page.is_finished() {
             let subscribers: usize = redis::cmd("PUBLISH")
-                .arg("socket.io-request#/#")
+                .arg("socket-lab:socket.io-request#/#")
                 .arg("hi")
                 .query_async(&mut connection)
                 .await

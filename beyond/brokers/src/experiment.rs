@@ -62,7 +62,10 @@ impl Chat {
             .iter()
             .map(|(_, port)| format!("127.0.0.1:{port}"))
             .collect();
-        start_servers(stage, &[("BROKERS", &addresses.join(","))]).await?;
+        stage
+            .servers
+            .replace(3, &[("BROKERS", &addresses.join(","))])
+            .await?;
         await_lines(stage, "connected to all brokers").await?;
         let mut chat = Self::connect(stage, running, users).await?;
         chat.all_are_subscribed().await?;
@@ -71,7 +74,10 @@ impl Chat {
 
     /// The same with Redis between the servers.
     pub async fn with_redis(stage: &mut Stage, redis: &str, users: usize) -> Result<Self> {
-        start_servers(stage, &[("LINK", "redis"), ("REDIS_URL", redis)]).await?;
+        stage
+            .servers
+            .replace(3, &[("LINK", "redis"), ("REDIS_URL", redis)])
+            .await?;
         Self::connect(stage, Vec::new(), users).await
     }
 
@@ -205,12 +211,6 @@ impl Broker {
         }
         Ok(())
     }
-}
-
-/// Three new servers. They replace the servers that run.
-async fn start_servers(stage: &mut Stage, environment: &[(&str, &str)]) -> Result<()> {
-    stage.servers.stop().await;
-    stage.servers.start(3, environment).await
 }
 
 async fn await_lines(stage: &Stage, line: &str) -> Result<()> {

@@ -9,6 +9,7 @@ use ch05_redis_pubsub::chat::Say;
 use ch06_full_stack::chat::private;
 use futures_util::StreamExt;
 use hardened_chat::{InOrder, ask_in_turn};
+use redis_driver::Receipt;
 use serde::de::IgnoredAny;
 use socketioxide::{
     ack::AckStream,
@@ -33,7 +34,7 @@ pub(crate) fn hear_tell<A: Adapter>(socket: &SocketRef<A>, user: String, in_orde
     );
 }
 
-async fn is_acknowledged<A: Adapter>(answers: AckStream<IgnoredAny, A>) -> bool {
+async fn is_acknowledged<A: Adapter>(answers: AckStream<IgnoredAny, A>, _: Receipt) -> bool {
     let mut answers = pin!(answers);
     let first = async {
         while let Some((_device, answer)) = answers.next().await {

@@ -11,6 +11,7 @@ use std::future::ready;
 use ch05_redis_pubsub::{chat::Say, link::Private};
 use ch06_full_stack::chat::{acknowledge, private};
 use hardened_chat::InOrder;
+use lab::prefixed;
 use lab_server::log;
 use redis::{
     AsyncCommands, RedisError,
@@ -192,5 +193,5 @@ fn is_unknown_command(error: &RedisError) -> bool {
 }
 
 fn stream_of(user: &str) -> String {
-    format!("history:{user}")
+    prefixed(&format!("history:{user}"))
 }

@@ -11,7 +11,9 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use ch05_redis_pubsub::link::Private;
+use ch06_full_stack::chat::CHANNELS;
 use drills::Heard;
+use lab::{Stage, prefixed};
 use redis_driver::{Publisher, RedisTarget};
 use socketioxide_emitter::IoEmitter;
 use tokio::{
@@ -23,6 +25,32 @@ use tokio::{
 const PAUSE: Duration = Duration::from_millis(50);
 /// How many of the last messages may still be in Redis when it is killed.
 const IN_REDIS: usize = 5;
+
+/// The servers' Redis, for a program outside.
+pub struct ServersRedis {
+    /// Its URL.
+    pub url: String,
+    /// The beginning of the adapter's channels.
+    pub channels: String,
+}
+
+impl ServersRedis {
+    /// The Redis at this URL, for servers that no stage has started.
+    pub fn at(url: String) -> Self {
+        Self {
+            url,
+            channels: prefixed(CHANNELS),
+        }
+    }
+
+    /// The Redis of a stage, whose URL is this.
+    pub fn of(stage: &Stage, url: String) -> Self {
+        Self {
+            url,
+            channels: stage.redis.prefixed(CHANNELS),
+        }
+    }
+}
 
 /// Sends twenty messages a second to all clients, through Redis.
 pub struct Broadcaster {
@@ -43,8 +71,8 @@ impl Broadcaster {
     ///
     /// # Errors
     /// When no Redis answers, or `redis` is a cluster.
-    pub async fn start(redis: &str) -> Result<Self> {
-        let target = RedisTarget::at(redis).await?;
+    pub async fn start(redis: &ServersRedis) -> Result<Self> {
+        let target = RedisTarget::at(&redis.url).await?;
         if matches!(target, RedisTarget::Cluster(_)) {
             bail!(
                 "this drill needs one Redis, and REDIS_URL names a cluster: unset REDIS_URL, or \
@@ -55,7 +83,8 @@ impl Broadcaster {
             .await
             .context("the broadcaster cannot reach Redis")?;
         let state = Arc::new(State::default());
-        let task = tokio::spawn(broadcast(publisher, Arc::clone(&state)));
+        let emitter = IoEmitter::new().prefix(&redis.channels);
+        let task = tokio::spawn(broadcast(emitter, publisher, Arc::clone(&state)));
         Ok(Self { state, task })
     }
 
@@ -107,7 +136,7 @@ pub fn number_of(heard: &Heard) -> Option<u64> {
     heard.argument["text"].as_str()?.parse().ok()
 }
 
-async fn broadcast(publisher: Publisher, state: Arc<State>) {
+async fn broadcast(emitter: IoEmitter, publisher: Publisher, state: Arc<State>) {
     let mut turns = interval(PAUSE);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !state.is_over.load(Relaxed) {
@@ -124,7 +153,7 @@ async fn broadcast(publisher: Publisher, state: Arc<State>) {
             to: "all".to_owned(),
             text: number.to_string(),
         };
-        let taken = IoEmitter::new().emit("message", &message, &publisher).await;
+        let taken = emitter.clone().emit("message", &message, &publisher).await;
         let is_away = state.redis_is_away.load(Relaxed);
         if let Some(must_arrive) = state.must_arrive().get_mut(number) {
             *must_arrive = taken.is_ok() && !was_away && !is_away;

@@ -13,7 +13,7 @@ use lab::Transport;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use crate::broadcaster::{Broadcaster, number_of};
+use crate::broadcaster::{Broadcaster, ServersRedis, number_of};
 
 /// Clients of each transport in a drill.
 pub const EACH: usize = 30;
@@ -40,7 +40,7 @@ impl Clients {
     ///
     /// # Errors
     /// When one of them cannot connect, or receives nothing.
-    pub async fn connect(url: &str, redis: &str, each: usize) -> Result<Self> {
+    pub async fn connect(url: &str, redis: &ServersRedis, each: usize) -> Result<Self> {
         let mut all = Vec::new();
         for transport in TRANSPORTS {
             for number in 0..each {

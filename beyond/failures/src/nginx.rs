@@ -8,6 +8,7 @@ use lab::{Stage, Transport};
 use tokio::time::Instant;
 
 use crate::{
+    broadcaster::ServersRedis,
     clients::{ClientRecords, Clients, EACH, TRANSPORTS},
     sockets::{FIRST_ATTEMPT, messages, show_refusals, sockets, start_servers},
 };
@@ -28,7 +29,7 @@ pub async fn reloaded(stage: &mut Stage) -> Result<Vec<Row>> {
 }
 
 /// The old worker waits for its sockets.
-async fn without_timeout(stage: &mut Stage, redis: &str) -> Result<Vec<Row>> {
+async fn without_timeout(stage: &mut Stage, redis: &ServersRedis) -> Result<Vec<Row>> {
     let config = "06-full-stack.conf";
     let url = stage.nginx.start(config).await?;
     let mut waited = false;
@@ -54,12 +55,12 @@ async fn without_timeout(stage: &mut Stage, redis: &str) -> Result<Vec<Row>> {
 }
 
 /// The old worker closes its sockets when its time is over.
-async fn with_timeout(stage: &mut Stage, redis: &str) -> Result<Vec<Row>> {
+async fn with_timeout(stage: &mut Stage, redis: &ServersRedis) -> Result<Vec<Row>> {
     let config = "beyond/06-shutdown-timeout.conf";
     let url = stage.nginx.start(config).await?;
     let clients = Clients::connect(&url, redis, EACH).await?;
-    stage.nginx.reload(config, str::to_owned).await?;
     let reloaded = Instant::now();
+    stage.nginx.reload(config, str::to_owned).await?;
     let ended = stage.nginx.old_worker_ends(LIMIT).await;
     let after = reloaded.elapsed();
     clients.recover().await;
@@ -96,7 +97,7 @@ pub async fn restarted(stage: &mut Stage) -> Result<Vec<Row>> {
 /// nginx reloads its config; `reload` tells it to. No session may end.
 pub async fn reload_under_sockets(
     url: &str,
-    redis: &str,
+    redis: &ServersRedis,
     each: usize,
     config: &str,
     reload: impl Future<Output = Result<()>>,
@@ -108,7 +109,7 @@ pub async fn reload_under_sockets(
 /// nginx is stopped and started; `restart` does it. Every session ends.
 pub async fn restart_under_sockets(
     url: &str,
-    redis: &str,
+    redis: &ServersRedis,
     each: usize,
     config: &str,
     restart: impl Future<Output = Result<()>>,
@@ -119,7 +120,7 @@ pub async fn restart_under_sockets(
 
 async fn clients_during(
     url: &str,
-    redis: &str,
+    redis: &ServersRedis,
     each: usize,
     event: impl Future<Output = Result<()>>,
 ) -> Result<ClientRecords> {

@@ -16,7 +16,7 @@ use lab::{Part, Stage};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use self::guests::Guests;
-use crate::broadcaster::Broadcaster;
+use crate::{broadcaster::Broadcaster, sockets::start_servers};
 
 /// All servers may have failed once within ten seconds, so nginx must not skip a failed server.
 const CONFIG: &str = "beyond/06-max-fails-0.conf";
@@ -55,8 +55,7 @@ impl Soak {
         stage.note(format!("{} minutes, seed {seed}\n\n", self.minutes));
         let mut random = Rng::with_seed(seed);
 
-        let redis = stage.redis.start().await?;
-        stage.servers.start(3, &[("REDIS_URL", &redis)]).await?;
+        let redis = start_servers(stage).await?;
         let url = stage.nginx.start(CONFIG).await?;
         let broadcaster = Broadcaster::start(&redis).await?;
         let mut guests = Guests::connect(&url, &mut random).await?;

@@ -6,7 +6,10 @@ use anyhow::Result;
 use drills::{ReconnectingClient, Row, Signal, replace_one_by_one};
 use lab::{Stage, Transport};
 
-use crate::clients::{ClientRecord, ClientRecords, Clients, EACH, TRANSPORTS};
+use crate::{
+    broadcaster::ServersRedis,
+    clients::{ClientRecord, ClientRecords, Clients, EACH, TRANSPORTS},
+};
 
 /// A client must be back after its first attempt, before which it waits up to 1.5 s. A time would
 /// judge the machine too, which may be busy.
@@ -45,18 +48,18 @@ pub async fn server_killed(stage: &mut Stage) -> Result<Vec<Row>> {
     kill_under_sockets(stage, &url, &redis, EACH, config).await
 }
 
-/// Starts Redis and three servers. Returns the URL of Redis.
-pub(crate) async fn start_servers(stage: &mut Stage) -> Result<String> {
+/// Starts Redis and three servers.
+pub(crate) async fn start_servers(stage: &mut Stage) -> Result<ServersRedis> {
     let redis = stage.redis.start().await?;
     stage.servers.start(3, &[("REDIS_URL", &redis)]).await?;
-    Ok(redis)
+    Ok(ServersRedis::of(stage, redis))
 }
 
 /// Replaces all servers, with `each` clients of each transport connected.
 pub async fn replace_under_sockets(
     stage: &mut Stage,
     url: &str,
-    redis: &str,
+    redis: &ServersRedis,
     each: usize,
     config: &str,
     signal: Signal,
@@ -81,7 +84,7 @@ pub async fn replace_under_sockets(
 pub async fn kill_under_sockets(
     stage: &mut Stage,
     url: &str,
-    redis: &str,
+    redis: &ServersRedis,
     each: usize,
     config: &str,
 ) -> Result<Vec<Row>> {

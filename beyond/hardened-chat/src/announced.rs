@@ -13,8 +13,8 @@ use std::{
 use ch05_redis_pubsub::link::Private;
 use ch06_full_stack::chat::{acknowledge, private};
 use futures_util::StreamExt;
+use redis_driver::{Receipt, watch};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
-use serde_json::{Value, json};
 use socketioxide::{
     ack::AckStream,
     adapter::Adapter,
@@ -32,17 +32,20 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const RETURN: Duration = Duration::from_secs(1);
 
 /// How many clients have received a message to everybody.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 pub struct Reached {
     /// How many clients have acknowledged it.
     pub heard: usize,
     /// How many clients have not: there was no room for it, they have disconnected, or they were
     /// too slow.
     pub missed: usize,
+    /// Whether there may be others, of whom nothing is known: a server did not answer in time, or
+    /// Redis did not pass the message on.
+    pub unknown: bool,
 }
 
 /// Listens to `announce`: passes a message on to everybody. The answer is [`Reached`], or `false`
-/// if a server did not answer.
+/// if the message was not sent.
 pub(crate) fn hear_announce<A: Adapter>(socket: &SocketRef<A>, user: String, in_order: InOrder) {
     socket.on(
         "announce",
@@ -54,32 +57,33 @@ pub(crate) fn hear_announce<A: Adapter>(socket: &SocketRef<A>, user: String, in_
     );
 }
 
-/// [`Reached`] as JSON, or `false`.
-async fn reached<A: Adapter>(answers: AckStream<IgnoredAny, A>) -> Value {
-    let reached = timeout(PATIENCE + RETURN, count(answers)).await;
-    reached.map_or(json!(false), |reached| json!(reached))
+async fn reached<A: Adapter>(answers: AckStream<IgnoredAny, A>, receipt: Receipt) -> Reached {
+    let mut reached = Reached::default();
+    let counted = timeout(PATIENCE + RETURN, count(answers, &mut reached)).await;
+    reached.unknown = counted.is_err() || !receipt.succeeds().await;
+    reached
 }
 
-async fn count<A: Adapter>(answers: AckStream<IgnoredAny, A>) -> Reached {
+/// Counts until all servers have answered, which may be never.
+async fn count<A: Adapter>(answers: AckStream<IgnoredAny, A>, reached: &mut Reached) {
     let mut answers = pin!(answers);
-    let (mut heard, mut missed) = (0, 0);
     while let Some((_client, answer)) = answers.next().await {
         match answer {
-            Ok(_) => heard += 1,
-            Err(_) => missed += 1,
+            Ok(_) => reached.heard += 1,
+            Err(_) => reached.missed += 1,
         }
     }
-    Reached { heard, missed }
 }
 
 /// Sends a message that its receivers acknowledge, after the work that its sender asked for before.
-/// The sender gets the `outcome` as its answer, or `false` if the message was not sent.
+/// The sender gets the `outcome` as its answer, or `false` if the message was not sent. The receipt
+/// tells whether Redis accepted the message.
 pub fn ask_in_turn<A, T, F>(
     in_order: &InOrder,
     ack: AckSender<A>,
     receivers: BroadcastOperators<A>,
     message: Private,
-    outcome: impl FnOnce(AckStream<IgnoredAny, A>) -> F + Send + 'static,
+    outcome: impl FnOnce(AckStream<IgnoredAny, A>, Receipt) -> F + Send + 'static,
 ) -> Ready<()>
 where
     A: Adapter,
@@ -91,10 +95,11 @@ where
         return ready(());
     }
     in_order.add(async move {
-        match receivers.emit_with_ack("message", &message).await {
+        let (sent, receipt) = watch(receivers.emit_with_ack("message", &message)).await;
+        match sent {
             // The next message does not wait for the receivers of this one.
             Ok(answers) => {
-                let outcome = outcome(answers);
+                let outcome = outcome(answers, receipt);
                 tokio::spawn(async move { acknowledge(ack, &outcome.await) });
             }
             Err(_) => acknowledge(ack, &false),

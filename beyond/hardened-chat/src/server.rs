@@ -13,9 +13,10 @@ use axum::{Router, middleware::map_request};
 use ch03_socket_polling::bounded;
 use ch05_redis_pubsub::{chat::Say, link::Private};
 use ch06_full_stack::{
-    chat::{acknowledge, private},
+    chat::{CHANNELS, acknowledge, private},
     page,
 };
+use lab::prefixed;
 use lab_server::{listen, log, origins::Origins, serve_guarded};
 use redis::Client;
 use redis_driver::{RedisTarget, ResilientDriver, redis_url, stock_cluster, watch};
@@ -110,6 +111,7 @@ struct Chat<E> {
 /// - `ALLOWED_ORIGIN`: pages of these origins may connect too ([`lab_server::origins`]).
 /// - `REDIS_URL`: the Redis, or the Redis Cluster, of the adapter. `ADAPTER=off` leaves the adapter
 ///   out.
+/// - `APP_NAME`: the application's name, with which all its channels begin ([`lab::prefixed`]).
 /// - `DRIVER=stock`, `BUFFER=128` and `REQUESTS=whole` bring back what socketioxide does by itself:
 ///   its driver, its room for packets, its whole requests. They show what is lost then.
 ///
@@ -211,6 +213,7 @@ struct Server<E> {
 impl<E: Extra> Server<E> {
     async fn through_redis<D: Driver<Error: Sync>>(self, driver: D) -> Result<()> {
         let config = RedisAdapterConfig::new()
+            .with_prefix(prefixed(CHANNELS))
             .with_stream_buffer(STREAM_BUFFER)
             .with_ack_response_buffer(ACK_BUFFER);
         let adapter = RedisAdapterCtr::new_with_driver(driver, config);

@@ -25,6 +25,8 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
+use ch06_full_stack::chat::CHANNELS;
+use lab::prefixed;
 use lab_server::{listen_on, log, port_or, serve};
 use redis_driver::{Publisher, RedisTarget};
 use socketioxide_emitter::IoEmitter;
@@ -106,7 +108,9 @@ async fn trigger(
         .map_err(|reason| refusal(StatusCode::UNAUTHORIZED, reason))?;
     let trigger = Trigger::parse(&body)?;
     let message = trigger.message();
-    let emitter = IoEmitter::new().to(trigger.channels());
+    let emitter = IoEmitter::new()
+        .prefix(prefixed(CHANNELS))
+        .to(trigger.channels());
     if let Err(error) = emitter.emit(&trigger.name, &message, publisher).await {
         log(format!("an event was not published: {error}"));
         return Err(refusal(

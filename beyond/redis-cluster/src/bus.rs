@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use ch06_full_stack::experiment::{User, write};
 use tokio::time::{interval, timeout};
 
-use crate::{CHANNEL, Cluster, cluster::ChannelHome};
+use crate::{Cluster, channel, cluster::ChannelHome};
 
 /// How many messages are published to see where they go.
 pub const MESSAGES: u64 = 1_000;
@@ -27,7 +27,7 @@ pub struct Crossed {
 
 /// One user writes to another user, on another server.
 pub async fn cross(cluster: &Cluster, from: &User, to: &mut User) -> Result<Crossed> {
-    let home = cluster.home_of(CHANNEL).await?;
+    let home = cluster.home_of(&channel()).await?;
     let before = cluster.calls("spublish").await?;
     let arrived = write(from, to, "hi").await?;
     let after = cluster.calls("spublish").await?;
@@ -97,12 +97,12 @@ pub async fn over_the_bus(cluster: &Cluster, command: &str) -> Result<BusTraffic
 }
 
 async fn publish(cluster: &Cluster, command: &str) -> Result<()> {
-    let home = cluster.home_of(CHANNEL).await?;
+    let home = cluster.home_of(&channel()).await?;
     let client = redis::Client::open(format!("redis://{}", home.address))?;
     let mut connection = client.get_multiplexed_async_connection().await?;
     let mut messages = redis::pipe();
     for number in 0..MESSAGES {
-        messages.cmd(command).arg(CHANNEL).arg(number).ignore();
+        messages.cmd(command).arg(channel()).arg(number).ignore();
     }
     Ok(messages.exec_async(&mut connection).await?)
 }

@@ -9,6 +9,9 @@ pub mod fan_out;
 pub mod shard_killed;
 
 pub use cluster::Cluster;
+use lab::prefixed;
 
 /// The channel that the adapter of each server subscribes to, for the namespace `/`.
-pub const CHANNEL: &str = "socket.io-request#/#";
+pub fn channel() -> String {
+    prefixed("socket.io-request#/#")
+}

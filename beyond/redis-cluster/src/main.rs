@@ -14,8 +14,9 @@ use clap::Parser;
 use drills::Row;
 use lab::{Client, Event, Lesson, Result, Stage, Transport};
 use redis_cluster::{
-    CHANNEL, Cluster,
+    Cluster,
     bus::{MESSAGES, cross, over_the_bus},
+    channel,
     fan_out::{Channels, SENT, fan_out, take_a_shard_down},
     shard_killed::{is_told_of_nearly_all, with_the_resilient_driver, with_the_stock_driver},
 };
@@ -121,8 +122,10 @@ async fn alice_writes_to_bob(stage: &mut Stage, cluster: &mut Cluster) -> Result
     });
     let home = crossed.home;
     stage.note(format!(
-        "The adapter's channel {CHANNEL} has slot {}.\n{} has that slot.",
-        home.slot, home.name
+        "The adapter's channel {} has slot {}.\n{} has that slot.",
+        channel(),
+        home.slot,
+        home.name
     ));
     stage.claim("the message arrives", crossed.arrived);
     let (at_home, elsewhere): (Vec<_>, Vec<_>) = crossed
@@ -304,7 +307,7 @@ fn recovery(row: &Row) -> String {
 
 async fn by_hand(stage: &mut Stage, cluster: &Cluster) -> Result<String> {
     start_servers(stage, cluster).await?;
-    let home = cluster.home_of(CHANNEL).await?;
+    let home = cluster.home_of(&channel()).await?;
     let pid = cluster.pid(home.address).unwrap_or_default();
     let port = home.address.port();
     let mut nodes = cluster.nodes();
@@ -318,10 +321,11 @@ async fn by_hand(stage: &mut Stage, cluster: &Cluster) -> Result<String> {
          cargo run -p ch06-full-stack --bin emit -- bob hi\n\n\
          The slots of each node, and the subscribers of the adapter's channel at {name}\n\n  \
          redis-cli -p {port} cluster nodes\n  \
-         redis-cli -p {port} pubsub shardnumsub '{CHANNEL}'\n\n\
+         redis-cli -p {port} pubsub shardnumsub '{channel}'\n\n\
          Kill this master, go on writing, and see which node has its slots now\n\n  \
          kill -9 {pid}\n  \
          redis-cli -p {other} cluster nodes",
         name = home.name,
+        channel = channel(),
     ))
 }

@@ -8,7 +8,7 @@ use failures::{pairs::Pairs, redis_killed::BEFORE};
 use lab::{Result, Stage};
 use tokio::time::{Instant, sleep};
 
-use crate::{CHANNEL, Cluster};
+use crate::{Cluster, channel};
 
 /// Long enough for the election and some seconds after it.
 const PACE: Pace = Pace {
@@ -94,7 +94,7 @@ async fn kill_and_restart_master(
     cluster: &mut Cluster,
     election: &mut Duration,
 ) -> Result<Instant> {
-    let home = cluster.home_of(CHANNEL).await?;
+    let home = cluster.home_of(&channel()).await?;
     cluster.kill(home.address).await?;
     let killed = Instant::now();
     cluster.is_taken_over(home.slot, home.address).await?;

@@ -6,10 +6,11 @@ use std::marker::PhantomData;
 
 use anyhow::{Context, Result};
 use futures_util::{Stream, StreamExt};
+use lab::prefixed;
 use redis::{AsyncCommands, Client, aio::MultiplexedConnection};
 use serde::{Serialize, de::DeserializeOwned};
 
-/// A Redis channel whose messages are of type `T`.
+/// A Redis channel of this application, whose messages are of type `T`.
 #[derive(Clone, Copy, Debug)]
 pub struct Channel<T> {
     name: &'static str,
@@ -37,7 +38,7 @@ impl<T: Serialize + DeserializeOwned> Channel<T> {
         message: &T,
     ) -> Result<usize> {
         let json = serde_json::to_string(message)?;
-        Ok(connection.publish(self.name, json).await?)
+        Ok(connection.publish(prefixed(self.name), json).await?)
     }
 
     /// Subscribes with a connection of its own. The stream gives every later message.
@@ -48,8 +49,8 @@ impl<T: Serialize + DeserializeOwned> Channel<T> {
         client: &Client,
     ) -> Result<impl Stream<Item = Result<T>> + Send + use<T>> {
         let mut subscriber = client.get_async_pubsub().await?;
-        subscriber.subscribe(self.name).await?;
-        let name = self.name;
+        let name = prefixed(self.name);
+        subscriber.subscribe(&name).await?;
         Ok(subscriber.into_on_message().map(move |message| {
             serde_json::from_slice(message.get_payload_bytes())
                 .with_context(|| format!("a message on channel {name} has an unknown format"))

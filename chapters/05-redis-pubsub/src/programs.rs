@@ -3,6 +3,7 @@
 use anyhow::{Result, anyhow, bail, ensure};
 use clap::Parser;
 use futures_util::StreamExt;
+use lab::prefixed;
 use lab_server::log;
 use redis::{AsyncCommands, Client, RedisError};
 use redis_driver::{TargetError, redis_url};
@@ -15,7 +16,7 @@ pub struct Subscriber {}
 #[derive(Parser)]
 pub struct Publisher {}
 
-/// The article's channel.
+/// The article's channel. In Redis, the application's name stands before it.
 pub const CHANNEL: &str = "my channel";
 
 impl Subscriber {
@@ -23,8 +24,8 @@ impl Subscriber {
     pub async fn run(self) -> Result<()> {
         let client = redis_client()?;
         let mut subscriber = client.get_async_pubsub().await.map_err(no_answer)?;
-        subscriber.subscribe(CHANNEL).await?;
-        eprintln!("(subscribed to \"{CHANNEL}\")");
+        subscriber.subscribe(prefixed(CHANNEL)).await?;
+        eprintln!("(subscribed to \"{}\")", prefixed(CHANNEL));
 
         let mut messages = subscriber.on_message();
         while let Some(message) = messages.next().await {
@@ -44,7 +45,7 @@ impl Publisher {
         let connected = client.get_multiplexed_async_connection().await;
         let mut publisher = connected.map_err(no_answer)?;
         for text in ["hi", "hello world"] {
-            let subscribers: usize = publisher.publish(CHANNEL, text).await?;
+            let subscribers: usize = publisher.publish(prefixed(CHANNEL), text).await?;
             eprintln!("(\"{text}\" published, subscribers: {subscribers})");
         }
         Ok(())

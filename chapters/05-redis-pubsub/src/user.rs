@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use lab::{Client, Socket, Transport, client::Error};
 use lab_server::log;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader, stdin};
 
 use crate::link::Private;
@@ -52,7 +52,9 @@ impl User {
             tokio::select! {
                 event = socket.next_event() => {
                     let (_, message) = event.context("the server has closed the connection")?;
-                    show(message);
+                    if let Ok(Private { from, text, .. }) = serde_json::from_value(message) {
+                        log(format!("{from}: {text}"));
+                    }
                 }
                 line = lines.next_line() => {
                     let Some(line) = line? else { return Ok(()) };
@@ -60,12 +62,6 @@ impl User {
                 }
             }
         }
-    }
-}
-
-fn show(message: Value) {
-    if let Ok(Private { from, text, .. }) = serde_json::from_value(message) {
-        log(format!("{from}: {text}"));
     }
 }
 

@@ -11,6 +11,7 @@ use ch05_redis_pubsub::{
     chat::{Hello, Say},
     link::Private,
 };
+use lab::prefixed;
 use lab_server::{listen_locally, log};
 use redis::Client;
 use redis_driver::{RedisTarget, ResilientDriver};
@@ -29,6 +30,9 @@ use socketioxide_redis::{
 use tokio::net::TcpListener;
 
 use crate::page;
+
+/// The beginning of the adapter's channels, after the application's name.
+pub const CHANNELS: &str = "socket.io";
 
 /// Serves the chat on the port that `PORT` names.
 ///
@@ -54,7 +58,8 @@ pub async fn serve() -> Result<()> {
 
 /// Serves with the Redis adapter: rooms extend over all servers.
 async fn share_rooms<D: Driver<Error: Sync>>(listener: TcpListener, driver: D) -> Result<()> {
-    let adapter = RedisAdapterCtr::new_with_driver(driver, RedisAdapterConfig::new());
+    let config = RedisAdapterConfig::new().with_prefix(prefixed(CHANNELS));
+    let adapter = RedisAdapterCtr::new_with_driver(driver, config);
     let (layer, io) = bounded()
         .with_adapter::<CustomRedisAdapter<Emitter, D>>(adapter)
         .build_layer();

@@ -2,11 +2,12 @@
 
 use anyhow::Result;
 use clap::Parser;
+use lab::prefixed;
 use lab_server::log;
 use redis_driver::{Publisher, RedisTarget};
 use socketioxide_emitter::IoEmitter;
 
-use crate::chat::private;
+use crate::chat::{CHANNELS, private};
 
 /// Sends a message to a user, on whichever server the user is.
 #[derive(Parser)]
@@ -26,6 +27,7 @@ impl Emit {
         });
         let message = private("emit", self.user.clone(), self.text);
         IoEmitter::new()
+            .prefix(prefixed(CHANNELS))
             .to(self.user)
             .emit("message", &message, &publisher.await?)
             .await?;

@@ -21,6 +21,9 @@ const DELAY_MAX: Duration = Duration::from_secs(5);
 /// `randomizationFactor`: the delay is up to this share shorter or longer, at random.
 const RANDOMIZATION: f64 = 0.5;
 
+/// `timeout`: how long an attempt to connect may take.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
 /// A client that connects again whenever its connection breaks. Dropping it ends it.
 pub struct ReconnectingClient {
     name: String,
@@ -66,7 +69,7 @@ impl ReconnectingClient {
     /// Connects, and stays connected. `auth` is the payload of the handshake.
     pub fn start(client: Client, transport: Transport, auth: Option<Value>) -> Self {
         // Nobody reads the packets, and a record of them would grow without end.
-        let client = client.telling(|_| {});
+        let client = client.with_patience(TIMEOUT).telling(|_| {});
         let record = Arc::new(watch::Sender::default());
         Self {
             name: client.name().to_owned(),

@@ -8,5 +8,6 @@ import { createClient } from "redis";
 const [user, text] = process.argv.slice(2);
 const redis = createClient({ url: process.env.REDIS_URL ?? "redis://127.0.0.1:6379" });
 await redis.connect();
-new Emitter(redis).to(user).emit("message", { from: "emit", to: user, text });
+const key = `${process.env.APP_NAME ?? "socket-lab"}:node`;
+new Emitter(redis, { key }).to(user).emit("message", { from: "emit", to: user, text });
 await redis.close();

@@ -20,7 +20,12 @@ for (const client of [publisher, subscriber]) {
 await Promise.all([publisher.connect(), subscriber.connect()]);
 
 const server = createServer(app());
-const io = new Server(server, { adapter: createAdapter(publisher, subscriber), serveClient: false });
+// The beginning of the channels: other applications may use this Redis too.
+const key = `${process.env.APP_NAME ?? "socket-lab"}:node`;
+const io = new Server(server, {
+  adapter: createAdapter(publisher, subscriber, { key }),
+  serveClient: false,
+});
 
 io.on("connection", (socket) => {
   const { user } = socket.handshake.auth;

@@ -1,6 +1,6 @@
 //! What all rounds of a measurement share.
 
-use std::{cell::RefCell, collections::BTreeMap, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, env, time::Duration};
 
 use anyhow::Result;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -24,6 +24,12 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) async fn new(options: Options) -> Result<Self> {
+        if env::var("REDIS_URL").is_ok_and(|url| url != "embedded") {
+            eprintln!(
+                "note: REDIS_URL names a Redis that this measurement did not start, and other \
+                 programs that use it change the figures"
+            );
+        }
         Ok(Self {
             binaries: Binaries::find().await?,
             bars: MultiProgress::new(),

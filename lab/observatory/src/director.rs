@@ -43,10 +43,10 @@ pub(crate) struct Director<'s> {
 
 impl<'s> Director<'s> {
     pub(crate) fn new(stage: &'s mut Stage, scene: &'static Scene) -> Self {
-        let published = stage
-            .redis
-            .url()
-            .map(|url| tokio::spawn(published::watch(url, stage.recorder())));
+        let published = stage.redis.url().map(|url| {
+            let own = stage.redis.prefixed("");
+            tokio::spawn(published::watch(url, own, stage.recorder()))
+        });
         let director = Self {
             clients: Clients::new(scene.talk, stage.recorder()),
             stage,

@@ -56,6 +56,8 @@ struct Who {
     /// The origin of the page that its requests claim to come from.
     origin: Option<String>,
     keeps_cookies: bool,
+    /// How long it waits for an answer that should come immediately.
+    patience: Duration,
 }
 
 type Tell = Arc<dyn Fn(Event) + Send + Sync>;
@@ -113,6 +115,7 @@ impl Client {
         let who = Who {
             name: name.into(),
             authority: authority.to_owned(),
+            patience: PATIENCE,
             ..Who::default()
         };
         let overhears = OVERHEARS.try_with(Arc::clone).ok();
@@ -142,6 +145,12 @@ impl Client {
     #[must_use]
     pub fn with_origin(self, origin: &str) -> Self {
         self.with(|who| who.origin = Some(origin.to_owned()))
+    }
+
+    /// The same client, but it waits for answers as long as `patience`, and not [`PATIENCE`].
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        self.with(|who| who.patience = patience)
     }
 
     /// The same client, but its events go to `listener` only, as they happen.
@@ -208,8 +217,8 @@ pub enum Error {
     Refused(Answer),
     /// There was no answer: the connection failed or broke.
     Broken(io::Error),
-    /// There was no answer in time.
-    TooSlow,
+    /// There was no answer within this time.
+    TooSlow(Duration),
     /// There was an answer that the protocol does not allow.
     Unexpected(String),
 }
@@ -234,7 +243,7 @@ impl fmt::Display for Error {
         match self {
             Self::Refused(answer) => write!(f, "{} {}", answer.status, answer.body.trim()),
             Self::Broken(source) => write!(f, "the connection broke: {source}"),
-            Self::TooSlow => write!(f, "no answer within {} s", PATIENCE.as_secs()),
+            Self::TooSlow(time) => write!(f, "no answer within {} s", time.as_secs()),
             Self::Unexpected(what) => write!(f, "{what}"),
         }
     }

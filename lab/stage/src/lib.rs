@@ -28,6 +28,7 @@
 //! }
 //! ```
 
+mod app_name;
 pub mod client;
 mod lesson;
 pub mod parts;
@@ -36,6 +37,7 @@ pub mod seen;
 mod stage;
 
 pub use anyhow::Result;
+pub use app_name::prefixed;
 pub use client::{Client, Seen, Socket, Transport};
 pub use front_end::exit_code;
 pub use lesson::Lesson;

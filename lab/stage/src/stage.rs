@@ -54,6 +54,7 @@ impl Stage {
             ports,
             scratch: Scratch::new()?,
             servers: std::sync::Mutex::default(),
+            app_name: std::sync::OnceLock::new(),
         });
         Ok(Self {
             nginx: Nginx::new(Arc::clone(&ground)),

@@ -12,7 +12,8 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 /// What makes a binary something else than its stage; the caller's shell may have it set.
-const OURS: [&str; 13] = [
+const OURS: [&str; 14] = [
+    "APP_NAME",
     "PORT",
     "LISTEN",
     "LINK",

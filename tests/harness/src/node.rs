@@ -27,6 +27,11 @@ impl OfficialClient {
         Self::with_script("pusher.mjs", "with Pusher's library")
     }
 
+    /// Another application with Socket.IO's own adapter, in Node.
+    pub fn find_neighbour() -> Option<Self> {
+        Self::with_script("neighbour.mjs", "beside Socket.IO's own adapter")
+    }
+
     fn with_script(script: &str, how: &str) -> Option<Self> {
         match fetch() {
             Ok(()) => Some(Self {
@@ -82,6 +87,9 @@ pub fn fetch() -> Result<(), String> {
         "socket.io-client-2",
         "axe-core",
         "pusher",
+        "@socket.io/redis-adapter",
+        "redis",
+        "socket.io",
     ]
     .into_iter()
     .all(is_there)

@@ -52,6 +52,28 @@ async fn each_way_survives_its_part_of_an_absent_receiver_and_a_killed_redis() {
     each_way_holds(receiver_away_and_redis_killed, 5, 3).await;
 }
 
+/// Two applications on one database of one Redis, each with a user bob.
+#[tokio::test]
+async fn an_application_does_not_read_the_histories_of_another() {
+    let mut bench = Bench::new(DELIVERY);
+    let redis = bench.redis().await;
+    let app = |name| [("REDIS_URL", redis.as_str()), ("APP_NAME", name)];
+    let servers = &mut bench.stage.servers;
+    servers.start(1, &app("one")).await.unwrap();
+    servers.start(2, &app("two")).await.unwrap();
+    let [one, two] = ['A', 'B'].map(|letter| servers.url(letter).unwrap());
+    let user = async |url: &str, name| User::connect(url, name, 0, Transport::WebSocket).await;
+    let alice = user(&one, "alice").await.unwrap().socket;
+    let message = json!({ "to": "bob", "text": "hi" });
+    let kept = alice.ask("keep", &message).await.unwrap();
+    let histories = [(one, usize::from(kept.get("under").is_some())), (two, 0)];
+    for (url, messages) in histories {
+        let bob = user(&url, "bob").await.unwrap().socket;
+        let history = bob.ask("since", &json!("0")).await.unwrap();
+        assert_eq!(history.as_array().unwrap().len(), messages, "{history}");
+    }
+}
+
 #[test]
 fn without_streams_the_lesson_says_what_the_history_needs_and_goes_on() {
     let mut lesson = command(DELIVERY);

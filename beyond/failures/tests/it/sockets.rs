@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use drills::{Row, Signal};
-use failures::{nginx::reload_under_sockets, sockets::replace_under_sockets};
+use failures::{
+    broadcaster::ServersRedis, nginx::reload_under_sockets, sockets::replace_under_sockets,
+};
 use futures_util::future::join_all;
 use harness::bench::Bench;
 
@@ -13,13 +15,14 @@ use crate::{FAILURES, QUIET};
 /// Clients of each transport: two on each server.
 pub(crate) const EACH: usize = 6;
 
-/// nginx with that config, three servers with the adapter, and Redis; the URLs of nginx and Redis.
-pub(crate) async fn bench(config: &str) -> (Bench, String, String) {
+/// nginx with that config, three servers with the adapter, and Redis; the URL of nginx too.
+pub(crate) async fn bench(config: &str) -> (Bench, String, ServersRedis) {
     let mut bench = Bench::new(FAILURES);
     let redis = bench.redis().await;
     let environment = [("REDIS_URL", redis.as_str())];
     bench.stage.servers.start(3, &environment).await.unwrap();
     let url = bench.nginx(config).await;
+    let redis = ServersRedis::of(&bench.stage, redis);
     (bench, url, redis)
 }
 

@@ -119,7 +119,7 @@ async fn receive(client: &mut Socket, number: u64) -> Result<(), Error> {
 /// message was passed on; the sender takes it for an arrival.
 fn says_that_all_have_it(answer: &Value) -> bool {
     match serde_json::from_value::<Reached>(answer.clone()) {
-        Ok(reached) => reached.missed == 0,
+        Ok(reached) => reached.missed == 0 && !reached.unknown,
         Err(_) => answer == &json!(true),
     }
 }

@@ -16,7 +16,7 @@ use std::{
 
 use ch06_full_stack::experiment::{User, address_for};
 use drills::Load;
-use failures::clients::Clients;
+use failures::{broadcaster::ServersRedis, clients::Clients};
 use harness::{
     compose::{Project, root},
     untested,
@@ -139,7 +139,8 @@ async fn users_on_two_servers_reach_each_other(url: &str, servers: usize) {
 
 async fn update_under_load(project: &Project, url: &str) {
     let before = project.containers("server");
-    let clients = Clients::connect(url, &project.redis(), EACH).await.unwrap();
+    let redis = ServersRedis::at(project.redis());
+    let clients = Clients::connect(url, &redis, EACH).await.unwrap();
     let rolled = async {
         let said = tokio::task::block_in_place(|| project.roll());
         clients.recover().await;

@@ -13,6 +13,7 @@ use ch06_full_stack::experiment::User;
 use delivery::flow::Pace;
 use drills::Load;
 use failures::{
+    broadcaster::ServersRedis,
     clients::{ClientRecord, ClientRecords, Clients},
     pairs::Pairs,
 };
@@ -235,7 +236,7 @@ async fn under_load(
     front: &Front,
     happens: impl Future<Output = ()>,
 ) -> ClientRecords {
-    let redis = cluster.service("redis").await;
+    let redis = ServersRedis::at(cluster.service("redis").await);
     let clients = Clients::connect(&front.url, &redis, EACH).await.unwrap();
     let began = Instant::now();
     let happens = async {

@@ -14,7 +14,8 @@ use harness::{
     binary::{command, run},
 };
 use lab::Transport;
-use serde_json::json;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 
 const CHAT: &str = env!("CARGO_BIN_EXE_hardened-chat");
 
@@ -34,7 +35,11 @@ fn every_claim_about_tokens_origins_order_and_small_requests_holds() {
 /// Three servers with room for that many packets for each client.
 async fn servers_with(bench: &mut Bench, buffer: &str) -> [String; 3] {
     let redis = bench.redis().await;
-    let environment = [("REDIS_URL", redis.as_str()), ("BUFFER", buffer)];
+    servers_on(bench, &redis, buffer).await
+}
+
+async fn servers_on(bench: &mut Bench, redis: &str, buffer: &str) -> [String; 3] {
+    let environment = [("REDIS_URL", redis), ("BUFFER", buffer)];
     bench.stage.servers.start(3, &environment).await.unwrap();
     ['A', 'B', 'C'].map(|letter| bench.stage.servers.url(letter).unwrap())
 }
@@ -82,8 +87,57 @@ async fn a_shouts_sender_is_told_of_a_loss_on_its_own_server() {
 async fn an_announcements_sender_is_told_how_many_have_it() {
     let mut bench = Bench::new(CHAT);
     let urls = servers_with(&mut bench, "4096").await;
+    let answer = announce(&urls, async || {}).await;
+    let all = json!({ "heard": 3, "missed": 0, "unknown": false });
+    assert_eq!(answer, all);
+}
+
+/// Nobody knows about the clients of a server that does not answer. About the others, it is known.
+#[tokio::test]
+async fn an_announcements_sender_is_told_what_is_known_while_one_server_is_stopped() {
+    let mut bench = Bench::new(CHAT);
+    let urls = servers_with(&mut bench, "4096").await;
+    let pid = bench.stage.servers.pid('C').unwrap();
+    let pid = Pid::from_raw(pid.cast_signed()).unwrap();
+    let answer = announce(&urls, async || kill_process(pid, Signal::STOP).unwrap()).await;
+    let others = json!({ "heard": 2, "missed": 0, "unknown": true });
+    assert_eq!(answer, others);
+}
+
+/// Redis counts every subscriber, and the adapter takes each for a server.
+#[tokio::test]
+async fn an_announcements_sender_is_told_what_is_known_while_a_stranger_subscribes() {
+    let mut bench = Bench::new(CHAT);
+    let redis = bench.redis().await;
+    let urls = servers_on(&mut bench, &redis, "4096").await;
+    let client = redis::Client::open(redis).unwrap();
+    let mut stranger = client.get_async_pubsub().await.unwrap();
+    let channel = bench.stage.redis.prefixed("socket.io-request#/#");
+    stranger.subscribe(channel).await.unwrap();
+    let answer = announce(&urls, async || {}).await;
+    let all = json!({ "heard": 3, "missed": 0, "unknown": true });
+    assert_eq!(answer, all);
+}
+
+/// The message stays on Alice's server, and nobody knows about the clients of the others.
+#[tokio::test]
+async fn an_announcements_sender_is_told_what_is_known_while_redis_is_away() {
+    let mut bench = Bench::new(CHAT);
+    let urls = servers_with(&mut bench, "4096").await;
+    let alice = connect(&urls[0], "alice").await.unwrap();
+    bench.kill_redis().await;
+    let said = bench.stage.servers.await_line('A', "Redis is gone").await;
+    assert!(said);
+    let answer = alice.ask("announce", &json!("Hi all")).await.unwrap();
+    let nobody = json!({ "heard": 0, "missed": 0, "unknown": true });
+    assert_eq!(answer, nobody);
+}
+
+/// The answer to Alice, who announces something to a client of each server. Before that, something
+/// happens.
+async fn announce(urls: &[String; 3], happens: impl AsyncFnOnce()) -> Value {
     let mut listeners = Vec::new();
-    for (name, url) in ["bob", "carol", "dave"].into_iter().zip(&urls) {
+    for (name, url) in ["bob", "carol", "dave"].into_iter().zip(urls) {
         let mut socket = connect(url, name).await.unwrap();
         listeners.push(tokio::spawn(async move {
             let received = socket.next_received().await.unwrap();
@@ -92,8 +146,8 @@ async fn an_announcements_sender_is_told_how_many_have_it() {
         }));
     }
     let alice = connect(&urls[0], "alice").await.unwrap();
-    let answer = alice.ask("announce", &json!("Hi all")).await.unwrap();
-    assert_eq!(answer, json!({ "heard": 3, "missed": 0 }));
+    happens().await;
+    alice.ask("announce", &json!("Hi all")).await.unwrap()
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use delivery::{
     flow::{Flow, Pace},
 };
 use drills::Row;
-use failures::broadcaster::Broadcaster;
+use failures::broadcaster::{Broadcaster, ServersRedis};
 use futures_util::StreamExt;
 use harness::{
     bench::Bench,
@@ -23,8 +23,9 @@ use harness::{
 use lab::{Client, Stage, Transport};
 use redis::{Cmd, FromRedisValue, cmd};
 use redis_cluster::{
-    CHANNEL, Cluster,
+    Cluster,
     bus::{MESSAGES, cross, over_the_bus},
+    channel,
     cluster::{ChannelHome, find_redis},
     fan_out::{Channels, ROOMS, SENT, fan_out, take_a_shard_down},
     shard_killed::{is_told_of_nearly_all, with_the_resilient_driver, with_the_stock_driver},
@@ -164,6 +165,7 @@ async fn chapter_6_runs_on_a_cluster_and_a_drill_that_cannot_is_refused() {
     let mut bob = connect(&urls[1], "bob").await;
     assert!(write(&alice, &mut bob, "hi").await.unwrap());
 
+    let redis = ServersRedis::at(redis);
     let refusal = Broadcaster::start(&redis).await.err().unwrap().to_string();
     assert!(
         refusal.contains("needs one Redis, and REDIS_URL names a cluster"),
@@ -183,7 +185,7 @@ async fn the_master_of_the_channels_slot_publishes_a_message_and_no_other_node_d
     assert!(crossed.arrived);
     let slot: u16 = ask(
         crossed.home.address,
-        cmd("CLUSTER").arg("KEYSLOT").arg(CHANNEL),
+        cmd("CLUSTER").arg("KEYSLOT").arg(channel()),
     )
     .await;
     assert_eq!(crossed.home.slot, slot);
@@ -192,7 +194,7 @@ async fn the_master_of_the_channels_slot_publishes_a_message_and_no_other_node_d
     }
     let (_, listeners): (String, u16) = ask(
         crossed.home.address,
-        cmd("PUBSUB").arg("SHARDNUMSUB").arg(CHANNEL),
+        cmd("PUBSUB").arg("SHARDNUMSUB").arg(channel()),
     )
     .await;
     assert_eq!(listeners, 2, "each server once");
@@ -276,7 +278,7 @@ impl Line {
         let (sender, receiver) = (sender.await.unwrap(), receiver.await.unwrap());
         Self {
             sender,
-            messages: receiver.subscribe(CHANNEL.to_owned(), 4096).await.unwrap(),
+            messages: receiver.subscribe(channel(), 4096).await.unwrap(),
             next: 0,
             seen: Vec::new(),
             _receiver: receiver,
@@ -285,10 +287,7 @@ impl Line {
 
     async fn publish(&mut self) {
         let message = self.next.to_be_bytes().to_vec();
-        self.sender
-            .publish(CHANNEL.to_owned(), message)
-            .await
-            .unwrap();
+        self.sender.publish(channel(), message).await.unwrap();
         self.next += 1;
     }
 
@@ -326,7 +325,7 @@ async fn line() -> Option<(Stage, Cluster, Line, ChannelHome)> {
     let (stage, cluster) = stage().await?;
     let mut line = Line::open(&cluster).await;
     line.delivers().await;
-    let home = cluster.home_of(CHANNEL).await.unwrap();
+    let home = cluster.home_of(&channel()).await.unwrap();
     Some((stage, cluster, line, home))
 }
 
@@ -365,7 +364,7 @@ async fn a_channel_moves_with_its_slot() {
     let mut line = Line::open(&cluster).await;
     for other in ["x", "y", "{user1}"] {
         line.delivers().await;
-        let home = cluster.home_of(CHANNEL).await.unwrap();
+        let home = cluster.home_of(&channel()).await.unwrap();
         let new = cluster.home_of(other).await.unwrap().address;
         if new == home.address {
             continue;
@@ -384,7 +383,7 @@ async fn a_channel_moves_with_its_slot() {
             .is_taken_over(home.slot, home.address)
             .await
             .unwrap();
-        assert_eq!(cluster.home_of(CHANNEL).await.unwrap().address, new);
+        assert_eq!(cluster.home_of(&channel()).await.unwrap().address, new);
         line.delivers().await;
     }
     line.is_in_order();
@@ -433,7 +432,7 @@ async fn the_only_node_that_redis_url_names_may_die() {
     let Some((mut stage, mut cluster)) = stage().await else {
         return;
     };
-    let home = cluster.home_of(CHANNEL).await.unwrap();
+    let home = cluster.home_of(&channel()).await.unwrap();
     let named = format!("redis://{}", home.address);
     stage
         .servers
@@ -478,7 +477,7 @@ async fn a_server_logs_once_that_a_master_is_gone_and_once_that_it_is_back() {
     );
     server.line_with("running on");
     for _ in 0..2 {
-        let home = cluster.home_of(CHANNEL).await.unwrap();
+        let home = cluster.home_of(&channel()).await.unwrap();
         cluster.kill(home.address).await.unwrap();
         let said = server.line_with("Redis");
         assert!(

@@ -1,4 +1,4 @@
-//! Publishes `hi` and `hello world` on `my channel`.
+//! Publishes `hi` and `hello world` on `socket-lab:my channel`.
 //!
 //! ```text
 //! cargo run -p ch05-redis-pubsub --bin publisher

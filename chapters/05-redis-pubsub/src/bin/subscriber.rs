@@ -1,4 +1,4 @@
-//! Prints every message on `my channel`.
+//! Prints every message on `socket-lab:my channel`.
 //!
 //! ```text
 //! cargo run -p ch05-redis-pubsub --bin subscriber

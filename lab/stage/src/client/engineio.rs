@@ -19,7 +19,7 @@ use tokio_tungstenite::{
     tungstenite::{self, Message, client::IntoClientRequest},
 };
 
-use super::{Answer, Client, Error, PATIENCE, http::tried};
+use super::{Answer, Client, Error, http::tried};
 use crate::seen::event::Event;
 
 /// Joins the packets of one polling payload.
@@ -121,7 +121,7 @@ impl Polling {
     /// When the server refuses, or does not answer with an open packet.
     pub async fn open(client: &Client) -> Result<Self, Error> {
         let answer = client
-            .get(&target(client, "polling", None), PATIENCE)
+            .get(&target(client, "polling", None), client.inner.who.patience)
             .await
             .and_then(accepted)?;
         let owner = answer.server();
@@ -159,7 +159,7 @@ impl Polling {
         let held = Duration::from_millis(self.open.ping_interval + self.open.ping_timeout);
         let answer = self
             .client
-            .get(&self.target(), held + PATIENCE)
+            .get(&self.target(), held + self.client.inner.who.patience)
             .await
             .and_then(accepted)?;
         Packet::parse_payload(&answer.body)
@@ -204,9 +204,10 @@ impl WebSocket {
         let started = Instant::now();
         client.counters().requests.fetch_add(1, Relaxed);
         let id = client.asks("GET", &target);
-        let outcome = timeout(PATIENCE, Self::handshake(client, &target))
+        let patience = client.inner.who.patience;
+        let outcome = timeout(patience, Self::handshake(client, &target))
             .await
-            .unwrap_or(Err(Error::TooSlow));
+            .unwrap_or(Err(Error::TooSlow(patience)));
         let (outcome, socket) = match outcome {
             Ok((answer, socket)) => (Ok(answer), Ok(socket)),
             Err(Error::Refused(answer)) => (Ok(answer.clone()), Err(Error::Refused(answer))),

@@ -26,7 +26,7 @@ use tokio::{
 use tokio_tungstenite::tungstenite::{Error as Tungstenite, error::ProtocolError};
 use tokio_util::io::{InspectReader, InspectWriter};
 
-use super::{Client, Counters, Error, PATIENCE, closed, lock};
+use super::{Client, Counters, Error, closed, lock};
 use crate::seen::event::{Answered, Event, Exchange, upstreams};
 
 /// An HTTP answer, read to its end.
@@ -78,8 +78,14 @@ impl Client {
         connection: &mut Connection,
         target: &str,
     ) -> Result<Answer, Error> {
-        self.exchange(connection, Method::GET, target, String::new(), PATIENCE)
-            .await
+        self.exchange(
+            connection,
+            Method::GET,
+            target,
+            String::new(),
+            self.inner.who.patience,
+        )
+        .await
     }
 
     /// `GET`s a path as a browser does: over an idle connection, or else over a new one. If the
@@ -91,7 +97,8 @@ impl Client {
 
     /// `POST`s a body of text.
     pub async fn post(&self, target: &str, body: String) -> Result<Answer, Error> {
-        self.browse(Method::POST, target, body, PATIENCE).await
+        self.browse(Method::POST, target, body, self.inner.who.patience)
+            .await
     }
 
     async fn browse(
@@ -148,9 +155,10 @@ impl Client {
     pub(super) async fn dial(
         &self,
     ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static, Error> {
-        let stream = timeout(PATIENCE, TcpStream::connect(&self.inner.who.authority))
+        let patience = self.inner.who.patience;
+        let stream = timeout(patience, TcpStream::connect(&self.inner.who.authority))
             .await
-            .map_err(|_| Error::TooSlow)??;
+            .map_err(|_| Error::TooSlow(patience))??;
         stream.set_nodelay(true)?;
         let (received, sent) = (self.counters(), self.counters());
         let stream = InspectReader::new(stream, move |bytes: &[u8]| {
@@ -186,7 +194,7 @@ impl Client {
         .await
         {
             Ok(outcome) => outcome,
-            Err(_) => Err(Error::TooSlow),
+            Err(_) => Err(Error::TooSlow(patience)),
         };
         self.saw_exchange(verb, target, id, body, started, &outcome);
         outcome
@@ -344,6 +352,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::client::PATIENCE;
 
     /// Answers the first request of each connection, and closes it on the second.
     async fn server_that_closes() -> (String, JoinHandle<()>) {

@@ -110,9 +110,10 @@ impl Socket {
         transport: Transport,
         auth: Option<&Value>,
     ) -> Result<Self, Error> {
-        timeout(PATIENCE, Self::try_connect(client, transport, auth))
+        let patience = client.inner.who.patience;
+        timeout(patience, Self::try_connect(client, transport, auth))
             .await
-            .unwrap_or(Err(Error::TooSlow))
+            .unwrap_or(Err(Error::TooSlow(patience)))
     }
 
     async fn try_connect(
@@ -220,7 +221,7 @@ impl Socket {
         self.send(format!("2{number}{}", serde_json::json!([event, argument])))?;
         timeout(patience, answer)
             .await
-            .map_err(|_| Error::TooSlow)?
+            .map_err(|_| Error::TooSlow(patience))?
             .map_err(|_| gone())
     }
 

@@ -25,7 +25,7 @@ impl Stage {
         let mut spec = Spec::new(&self.ground.binary)
             .arguments(arguments)
             .environment(PROGRAM, name);
-        for (name, value) in environment {
+        for (name, value) in self.ground.environment(environment) {
             spec = spec.environment(name, value);
         }
         let (said, lines) = mpsc::unbounded_channel();

@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 
 use super::ground::Ground;
 use crate::{
+    app_name::{APP_NAME, USUAL, app_name, prefixed_by},
     parts::{
         redis::{Keeps, RunningRedis},
         watch::Watch,
@@ -71,11 +72,33 @@ impl Redis {
         }
         let redis =
             RunningRedis::start(&self.ground.ports, self.ground.scratch.path(), keeps).await?;
+        self.choose_app_name(redis.is_own());
         self.record_up(&redis);
         let url = redis.url.clone();
         self.running = Some(redis);
         self.watch();
         Ok(url)
+    }
+
+    /// On a Redis that the stage did not start, the stage has an application name of its own.
+    fn choose_app_name(&self, is_own: bool) {
+        let name = self.ground.app_name.get_or_init(|| match app_name() {
+            usual if usual == USUAL && !is_own => format!("{USUAL}-{:08x}", fastrand::u32(..)),
+            name => name,
+        });
+        if !is_own {
+            self.ground.journal.record(Event::Note {
+                text: format!(
+                    "The stage did not start this Redis, and other programs may use it too. The\n\
+                     stage's channels and keys there begin with `{name}:`."
+                ),
+            });
+        }
+    }
+
+    /// A channel or key of the stage's servers, by its whole name.
+    pub fn prefixed(&self, name: &str) -> String {
+        prefixed_by(&self.ground.app_name(), name)
     }
 
     /// The URL of Redis, if the chapter uses one.
@@ -96,15 +119,19 @@ impl Redis {
             .map(|redis| (redis.origin.clone(), redis.is_up()))
     }
 
-    /// The text to put before a command in another terminal, so that the command finds this Redis:
-    /// `REDIS_URL=… `. It is empty if Redis is at its usual address.
+    /// The text to put before a command in another terminal, so that the command finds this Redis
+    /// and the stage's channels: `APP_NAME=… REDIS_URL=… `. What is as usual is left out.
     pub fn for_commands(&self) -> String {
-        match &self.running {
-            Some(redis) if redis.url != RunningRedis::USUAL_URL => {
-                format!("REDIS_URL={} ", redis.url)
-            }
-            _ => String::new(),
-        }
+        let url = self.running.as_ref().map(|redis| redis.url.as_str());
+        let url = url.filter(|url| *url != RunningRedis::USUAL_URL);
+        let name = self.ground.app_name();
+        [
+            (name != USUAL).then(|| format!("{APP_NAME}={name} ")),
+            url.map(|url| format!("REDIS_URL={url} ")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     /// Whether the stage has started Redis, so that it may kill it.

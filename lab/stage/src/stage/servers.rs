@@ -71,6 +71,8 @@ impl Servers {
     /// # Errors
     /// When a port is in use, or a server ends while it starts.
     pub async fn start(&mut self, count: u8, environment: &[(&str, &str)]) -> Result<()> {
+        let ground = Arc::clone(&self.ground);
+        let environment = ground.environment(environment);
         let mut new = Vec::new();
         for index in 0..count {
             let letter = char::from(b'A' + index);
@@ -82,7 +84,7 @@ impl Servers {
             self.ground.journal.introduce(letter, address);
             lock(&self.ground.servers).push((article_port, address));
             self.all
-                .push(Server::new(letter, article_port, address, environment));
+                .push(Server::new(letter, article_port, address, &environment));
             new.push(letter);
         }
         for letter in new {
@@ -168,6 +170,15 @@ impl Servers {
         join_all(processes.map(Process::stop)).await;
     }
 
+    /// Ends all servers, and starts so many new ones.
+    ///
+    /// # Errors
+    /// As for [`Servers::start`].
+    pub async fn replace(&mut self, count: u8, environment: &[(&str, &str)]) -> Result<()> {
+        self.stop().await;
+        self.start(count, environment).await
+    }
+
     /// Ends all servers, and starts the same number on the same ports with another environment.
     ///
     /// # Errors
@@ -179,11 +190,13 @@ impl Servers {
             .map(|server| (server.letter, server.article_port, server.address))
             .collect();
         self.stop().await;
+        let ground = Arc::clone(&self.ground);
+        let environment = ground.environment(environment);
         let addresses = places.iter().map(|(_, port, address)| (*port, *address));
         lock(&self.ground.servers).extend(addresses);
         self.all
             .extend(places.iter().map(|(letter, article_port, address)| {
-                Server::new(*letter, *article_port, *address, environment)
+                Server::new(*letter, *article_port, *address, &environment)
             }));
         for (letter, ..) in places {
             self.start_one(letter).await?;

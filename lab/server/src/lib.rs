@@ -3,9 +3,12 @@
 //! [`bounds`] limits the memory and the time that one client can use.
 
 pub mod bounds;
+mod caches;
 mod console;
+mod handshakes;
 pub mod health;
 pub mod origins;
+mod requests;
 mod versions;
 
 use std::{
@@ -104,7 +107,10 @@ pub async fn serve_guarded<C: Connection>(
     app: Router,
     drain: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let app = app.layer(from_fn(versions::name_refused));
+    let app = app
+        .layer(from_fn(handshakes::refuse_broken))
+        .layer(from_fn(versions::name_refused))
+        .layer(from_fn(caches::forbid));
     let (asked, insisted) = (Signals::new()?, Signals::new()?);
     let port = listener.local_addr()?.port();
     log(format!(

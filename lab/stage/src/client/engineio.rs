@@ -19,7 +19,10 @@ use tokio_tungstenite::{
     tungstenite::{self, Message, client::IntoClientRequest},
 };
 
-use super::{Answer, Client, Error, PATIENCE, http::tried};
+use super::{
+    Answer, Client, Error, PATIENCE,
+    http::{fields, tried},
+};
 use crate::seen::event::Event;
 
 /// Joins the packets of one polling payload.
@@ -189,6 +192,8 @@ pub struct WebSocket {
     incoming: Pin<Box<dyn Stream<Item = tungstenite::Result<Message>> + Send>>,
     /// The server at the other end, if nginx named it.
     pub owner: Option<SocketAddr>,
+    /// The answer to the handshake.
+    pub answer: Answer,
 }
 
 impl WebSocket {
@@ -232,16 +237,18 @@ impl WebSocket {
             status: response.status().as_u16(),
             body: String::new(),
             tried: tried(response.headers()),
+            headers: fields(response.headers()),
         };
         let owner = answer.server();
         let (outgoing, incoming) = socket.split();
         Ok((
-            answer,
+            answer.clone(),
             Self {
                 client: client.clone(),
                 outgoing: Box::pin(outgoing),
                 incoming: Box::pin(incoming),
                 owner,
+                answer,
             },
         ))
     }

@@ -1,6 +1,6 @@
 //! Hostile clients of chapter 3's server. Other clients notice nothing.
 //!
-//! Two tests wait for about a minute each. They wait at the same time, as tests of one program do.
+//! Two tests wait for about 48 s each. They wait at the same time, as tests of one program do.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -20,7 +20,7 @@ use lab_server::{
     listen_on,
 };
 use serde_json::json;
-use socketioxide::{SocketIo, extract::SocketRef};
+use socketioxide::{ParserConfig, SocketIo, extract::SocketRef};
 use tokio::{task::JoinSet, time::sleep};
 
 const CHAPTER: &str = env!("CARGO_BIN_EXE_ch03-socket-polling");
@@ -296,6 +296,73 @@ async fn long_messages_do_not_fill_the_memory() {
     let _held = meanwhile(attack, async || friends.talk().await).await;
     // 200 parts of half a megabyte are 100 MB.
     grew_at_most(pid, before, 50 * 1024);
+}
+
+/// A message whose second attachment never comes. Then the client only answers pings.
+async fn unfinished_message(address: SocketAddr) -> Frames {
+    let mut frames = Frames::open(address).await;
+    frames.text(b"40").await;
+    let placeholder = r#"{"_placeholder":true,"num":0}"#;
+    let header = format!("452-[\"message\",{placeholder},{placeholder}]");
+    frames.text(header.as_bytes()).await;
+    frames.frame(0x82, &[b'x'; 1_000]).await;
+    frames.text(b"3").await;
+    frames
+}
+
+/// If this fails for socketioxide's default, attachments may be allowed again, with these limits.
+#[tokio::test]
+async fn socketioxide_keeps_an_unfinished_message_after_its_time_and_this_server_takes_none() {
+    let limits = ParserConfig::common().packet_completion_timeout(Duration::from_millis(1));
+    let by_default = echo(SocketIo::builder().with_parser(limits)).await;
+    let bounded = echo(ch03_socket_polling::bounded()).await;
+    let (kept, refused) = tokio::join!(
+        unfinished_message(by_default).await.ends(),
+        unfinished_message(bounded).await.ends(),
+    );
+    assert!(
+        !kept,
+        "socketioxide 0.18.9 looks at the time only when a frame comes"
+    );
+    assert!(refused);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attachments_do_not_fill_the_memory() {
+    let (_bench, address, pid) = alone().await;
+    let mut friends = Friends::at(address).await;
+    let before = resident(pid);
+    let attack = async move {
+        let mut open = Vec::new();
+        let attachment = vec![b'x'; 99_000];
+        for _ in 0..26 {
+            let mut frames = Frames::open(address).await;
+            frames.text(b"40").await;
+            frames.text(b"45200-[\"message\"]").await;
+            for _ in 0..100 {
+                frames.frame(0x82, &attachment).await;
+            }
+            frames.text(b"3").await;
+            open.push(frames);
+        }
+        // The same over polling.
+        for _ in 0..26 {
+            let polling = Polling::open(&Client::new("mallory", &url(address)))
+                .await
+                .unwrap();
+            let query = format!("EIO=4&transport=polling&sid={}", polling.open.sid);
+            raw(address, "POST", &query, "40").await;
+            raw(address, "POST", &query, "45200-[\"message\"]").await;
+            let attachment = format!("b{}", "A".repeat(99_000));
+            for _ in 0..10 {
+                raw(address, "POST", &query, &attachment).await;
+            }
+        }
+        open
+    };
+    let _held = meanwhile(attack, async || friends.talk().await).await;
+    // Without the limit, it grew by 250 MiB.
+    grew_at_most(pid, before, 16 * 1024);
 }
 
 #[tokio::test(flavor = "multi_thread")]

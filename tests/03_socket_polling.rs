@@ -93,7 +93,8 @@ async fn the_page_comes_with_every_file_that_it_names() {
     for next in 0.. {
         let Some(file) = files.get(next) else { break };
         let answer = client.get_once(&format!("/{file}")).await.unwrap();
-        assert_eq!(answer.status, 200, "/{file}");
+        // The icon is empty: 204.
+        assert!([200, 204].contains(&answer.status), "/{file}: {answer:?}");
         for name in named.captures_iter(&answer.body) {
             if !files.iter().any(|known| known == &name[1]) {
                 files.push(name[1].to_owned());

@@ -1,5 +1,6 @@
 //! Other balancers: HAProxy in nginx's place, and nginx's own `sticky`.
 
+mod config;
 pub mod haproxy;
 pub mod process;
 pub mod sticky;

@@ -16,7 +16,7 @@ use lab::{
     parts::{
         find::on_path,
         process::{Process, Spec, ended, how},
-        rewrite::{Swap, rewrite},
+        rewrite::Swap,
         watch::Watch,
     },
     seen::journal::Journal,
@@ -27,6 +27,8 @@ use tokio::{
     sync::mpsc,
     time::{interval, timeout},
 };
+
+use crate::config;
 
 /// The folder of the configs.
 const CONFIGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../nginx/haproxy");
@@ -210,7 +212,8 @@ impl Config {
             port: PORT,
             with: address,
         });
-        let text = rewrite(&text, &swaps).with_context(|| format!("nginx/haproxy/{name}"))?;
+        let text =
+            config::rewrite(&text, &swaps).with_context(|| format!("nginx/haproxy/{name}"))?;
         let folder = stage.folder().join("haproxy-stage");
         fs::create_dir_all(folder.join("nginx/haproxy"))?;
         fs::write(folder.join("nginx/haproxy").join(name), text)?;

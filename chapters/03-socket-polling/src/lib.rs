@@ -9,7 +9,7 @@ mod page;
 use axum::Router;
 use lab_server::{listen, log};
 use socketioxide::{
-    SocketIo, SocketIoBuilder,
+    ParserConfig, SocketIo, SocketIoBuilder,
     extract::{Data, SocketRef},
 };
 
@@ -46,10 +46,12 @@ pub const MAX_PAYLOAD: usize = 100_000;
 /// The settings of a Socket.IO server whose limit for polling is also the limit for WebSocket.
 ///
 /// By default, a WebSocket message may have 64 MiB. The server keeps all of it in memory while it
-/// arrives, for each client that sends one.
+/// arrives, for each client that sends one. It also keeps the attachments of a message until all of
+/// them have come. The messages here are text, so none is allowed.
 pub fn bounded() -> SocketIoBuilder {
     SocketIo::builder()
         .max_payload(MAX_PAYLOAD as u64)
         .ws_max_message_size(MAX_PAYLOAD)
         .ws_max_frame_size(MAX_PAYLOAD)
+        .with_parser(ParserConfig::common().max_incoming_binaries(0))
 }

@@ -6,7 +6,7 @@
 
 use std::{convert::Infallible, net::SocketAddr, pin::pin, time::Duration};
 
-use axum::{Router, http::StatusCode};
+use axum::{Router, http::StatusCode, middleware::from_fn};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -20,7 +20,10 @@ use tokio::{
 };
 use tower_http::timeout::TimeoutLayer;
 
-use crate::console::log;
+use crate::{
+    console::log,
+    lingering::{Lingering, announce_close},
+};
 
 /// How long the head of a request may take. The time begins with the connection, or with the end of
 /// the request before.
@@ -30,8 +33,9 @@ pub const HEAD_TIME: Duration = Duration::from_secs(30);
 pub const HEAD_SIZE: usize = 16 * 1024;
 
 /// How long a request may take until it is answered. It is more than a held poll takes: a ping ends
-/// the poll after 25 s.
-pub const ANSWER_TIME: Duration = Duration::from_mins(1);
+/// the poll after 25 s. It is less than the 60 s after which nginx takes the server for a failed one
+/// (`proxy_read_timeout`).
+pub const ANSWER_TIME: Duration = Duration::from_secs(45);
 
 /// The pause after a connection could not be accepted. Mostly, the process has no descriptors left.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -59,7 +63,7 @@ pub async fn serve_guarded<C: Connection>(
     drain: impl Future<Output = ()>,
 ) {
     let in_time = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, ANSWER_TIME);
-    let app = app.layer(in_time);
+    let app = app.layer(in_time).layer(from_fn(announce_close));
     // Dropping `serving` asks every connection to end. `all_closed` ends when all of them have ended.
     let (serving, ending) = watch::channel(());
     let (open, mut all_closed) = mpsc::channel::<Infallible>(1);
@@ -75,7 +79,8 @@ pub async fn serve_guarded<C: Connection>(
                 // As in Node.js, a small message is sent at once (no Nagle's algorithm). If this
                 // fails, messages are only slower.
                 let _slower = stream.set_nodelay(true);
-                let connection = serve_one(guard(stream, client), app.clone(), ending.clone());
+                let stream = Lingering::new(guard(stream, client));
+                let connection = serve_one(stream, app.clone(), ending.clone());
                 let open = open.clone();
                 tokio::spawn(async move {
                     // A broken connection is no error of the server.

@@ -7,6 +7,7 @@ mod caches;
 mod console;
 mod handshakes;
 pub mod health;
+pub mod lingering;
 pub mod origins;
 mod requests;
 mod versions;

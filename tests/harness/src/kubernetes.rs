@@ -208,7 +208,10 @@ impl Front {
             .clone();
 
         let mut stage = Stage::silent(binary).unwrap();
-        let site = stage.nginx.site(CONFIG, |config| with_pods(config, &pods));
+        stage.servers.are_elsewhere(&pods);
+        let site = stage
+            .nginx
+            .site(CONFIG, |config| with_pods(config, pods.len()));
         let url = stage.nginx.run(&site.unwrap()).await.unwrap();
         let mut changes = ready.clone();
         let follows = tokio::spawn(async move {
@@ -217,7 +220,8 @@ impl Front {
                 if pods.is_empty() {
                     continue; // nginx needs at least one server
                 }
-                let edit = |config: &str| with_pods(config, &pods);
+                stage.servers.are_elsewhere(&pods);
+                let edit = |config: &str| with_pods(config, pods.len());
                 stage.nginx.reload(CONFIG, edit).await.unwrap();
             }
         });
@@ -289,12 +293,16 @@ fn ready(slice: &Value) -> Vec<(String, SocketAddr)> {
     ready.collect()
 }
 
-/// The config with pods in place of the article's servers, and a cookie that names a client's pod. If
-/// that pod does not answer, nginx asks the others.
-fn with_pods(config: &str, pods: &[SocketAddr]) -> String {
+/// The config with as many servers as there are pods, and a cookie that names a client's pod. If that
+/// pod does not answer, nginx asks the others. The stage replaces the addresses by those of the pods.
+fn with_pods(config: &str, pods: usize) -> String {
+    let pods: Vec<_> = (8000..)
+        .take(pods)
+        .map(|port| format!("127.0.0.1:{port}"))
+        .collect();
     let mut pools = String::new();
     let mut own = "map $cookie_node $pool { default nodes;".to_owned();
-    let server = |pod: &SocketAddr, more: &str| format!("server {pod} max_fails=0{more}; ");
+    let server = |pod: &String, more: &str| format!("server {pod} max_fails=0{more}; ");
     let all: String = pods.iter().map(|pod| server(pod, "")).collect();
     for (number, pod) in pods.iter().enumerate() {
         let others = pods.iter().filter(|other| *other != pod);
@@ -317,4 +325,27 @@ fn with_pods(config: &str, pods: &[SocketAddr]) -> String {
 
 fn text(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_config_names_each_pod() {
+        let pods = ["10.1.2.3:8000", "10.1.2.4:8000"].map(|pod| pod.parse().unwrap());
+        let mut stage = Stage::silent("sh").unwrap();
+        stage.servers.are_elsewhere(&pods);
+        let site = stage
+            .nginx
+            .site(CONFIG, |config| with_pods(config, 2))
+            .unwrap();
+        let config = fs::read_to_string(site.prefix.join("nginx").join(&site.config)).unwrap();
+        let pool = "upstream node1 { server 10.1.2.4:8000 max_fails=0; \
+             server 10.1.2.3:8000 max_fails=0 backup; }";
+        assert!(config.contains(pool), "{config}");
+        assert!(config.contains("\"10.1.2.3:8000\" node0;"), "{config}");
+    }
 }

@@ -3,6 +3,7 @@
 // All of this program is a test, its helpers too.
 #![allow(clippy::unwrap_used)]
 
+mod behind_nginx;
 mod deploy;
 mod hostile;
 mod kubernetes;

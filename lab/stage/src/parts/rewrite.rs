@@ -2,9 +2,17 @@
 //!
 //! The configs are plain nginx with literal ports, so that nginx can use them without a stage. A
 //! stage may run on other ports, and then each literal is replaced. It is an error if a literal is
-//! missing, or if the stage does not use one of them.
+//! missing, or if the stage does not use one of them. A learner may change the configs. So every
+//! `listen` and every server is either replaced or refused: nothing listens beyond this machine.
 
-use std::{fmt, net::SocketAddr, ops::Range};
+mod misfit;
+mod nginx;
+mod words;
+
+use std::{borrow::Cow, net::SocketAddr, ops::Range};
+
+pub use misfit::Misfit;
+pub(crate) use nginx::Nginx;
 
 /// A literal in the config, and its replacement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,135 +40,100 @@ impl Swap {
             Self::Listen { port, .. } => format!("listen {port}"),
         }
     }
+}
 
-    fn replacement(&self) -> String {
-        match self {
-            Self::Server { with, .. } => with.to_string(),
-            Self::Listen { with, .. } => format!("listen {with}"),
+/// Replacements, and which of them were used.
+pub struct Swaps<'a> {
+    swaps: &'a [Swap],
+    used: Vec<bool>,
+}
+
+impl<'a> Swaps<'a> {
+    /// None of these is used yet.
+    pub fn new(swaps: &'a [Swap]) -> Self {
+        Self {
+            swaps,
+            used: vec![false; swaps.len()],
         }
     }
-}
 
-/// Why a config does not fit the stage.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Misfit {
-    /// The config does not name an address that the stage uses.
-    Missing(String),
-    /// The config names an address that the stage does not use.
-    Left(String),
-}
-
-impl fmt::Display for Misfit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing(literal) => write!(
-                f,
-                "`{literal}` is missing: the stage uses this address, so the config must name it"
-            ),
-            Self::Left(literal) => write!(
-                f,
-                "`{literal}` is named, but the stage has nothing there: remove the line"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for Misfit {}
-
-/// Replaces every address in a config. Comments stay unchanged.
-pub fn rewrite(config: &str, swaps: &[Swap]) -> Result<String, Misfit> {
-    let mut used = vec![false; swaps.len()];
-    let mut rewritten = String::with_capacity(config.len());
-    let mut reader = Reader::default();
-    for line in config.split_inclusive('\n') {
-        let (code, comment) = line.split_at(reader.code_length(line));
-        let mut rest = code;
-        while let Some((place, literal)) = next_literal(rest) {
-            let Some(index) = swaps.iter().position(|swap| swap.literal() == literal) else {
-                return Err(Misfit::Left(literal));
+    /// Replaces each `127.0.0.1:<port>` in a text.
+    ///
+    /// # Errors
+    /// When the stage has no server at such an address.
+    pub fn replace<'t>(&mut self, text: &'t str) -> Result<Cow<'t, str>, Misfit> {
+        let mut rest = text;
+        let mut replaced = String::new();
+        while let Some(place) = next_literal(rest) {
+            let literal = &rest[place.clone()];
+            let is_server = |swap: &Swap| matches!(swap, Swap::Server { .. });
+            let found = self
+                .swaps
+                .iter()
+                .position(|swap| is_server(swap) && swap.literal() == literal);
+            let Some(index) = found else {
+                return Err(Misfit::Left(literal.to_owned()));
             };
-            used[index] = true;
-            rewritten.push_str(&rest[..place.start]);
-            rewritten.push_str(&swaps[index].replacement());
+            self.used[index] = true;
+            let (Swap::Server { with, .. } | Swap::Listen { with, .. }) = &self.swaps[index];
+            replaced.push_str(&rest[..place.start]);
+            replaced.push_str(&with.to_string());
             rest = &rest[place.end..];
         }
-        rewritten.push_str(rest);
-        rewritten.push_str(comment);
-    }
-    match used.iter().position(|used| !used) {
-        Some(index) => Err(Misfit::Missing(swaps[index].literal())),
-        None => Ok(rewritten),
-    }
-}
-
-/// Reads lines as nginx does. Between words, `#` begins a comment. In a word or in quotes, it does
-/// not. Source: `ngx_conf_read_token` in `ngx_conf_file.c`.
-#[derive(Default)]
-struct Reader {
-    place: Place,
-    is_escaped: bool,
-}
-
-#[derive(Clone, Copy, Default)]
-enum Place {
-    #[default]
-    BetweenWords,
-    InWord,
-    InQuotes(char),
-}
-
-impl Reader {
-    /// The length of the next line without its comment.
-    fn code_length(&mut self, line: &str) -> usize {
-        for (at, c) in line.char_indices() {
-            if self.is_escaped {
-                self.is_escaped = false;
-                continue;
-            }
-            self.is_escaped = c == '\\';
-            self.place = match (self.place, c) {
-                (Place::BetweenWords, '#') => return at,
-                (Place::BetweenWords, '"' | '\'') => Place::InQuotes(c),
-                (Place::InQuotes(quote), _) if c != quote => self.place,
-                (Place::InQuotes(_), _) | (_, ' ' | '\t' | '\r' | '\n' | ';' | '{' | '}') => {
-                    Place::BetweenWords
-                }
-                _ => Place::InWord,
-            };
+        if replaced.is_empty() {
+            return Ok(text.into());
         }
-        line.len()
+        replaced.push_str(rest);
+        Ok(replaced.into())
+    }
+
+    /// What replaces the address of a `listen`: `3000` or `127.0.0.1:3000`. The stage's port on
+    /// another loopback address stays. `None` for every other address.
+    fn listen(&mut self, address: &str) -> Option<String> {
+        let port = address.strip_prefix("127.0.0.1:").unwrap_or(address);
+        for (swap, used) in self.swaps.iter().zip(&mut self.used) {
+            let Swap::Listen {
+                port: article,
+                with,
+            } = swap
+            else {
+                continue;
+            };
+            if port == article.to_string() {
+                *used = true;
+                return Some(with.to_string());
+            }
+            let own = address.parse().ok().filter(|own: &SocketAddr| {
+                own.is_ipv4() && own.ip().is_loopback() && own.port() == with.port()
+            });
+            if own.is_some() {
+                return Some(address.to_owned());
+            }
+        }
+        None
+    }
+
+    /// The last check.
+    ///
+    /// # Errors
+    /// When an address of the stage was not used.
+    pub fn finish(self) -> Result<(), Misfit> {
+        match self.used.iter().position(|used| !used) {
+            Some(index) => Err(Misfit::Missing(self.swaps[index].literal())),
+            None => Ok(()),
+        }
     }
 }
 
-/// The position and the text of the first `127.0.0.1:<port>` or `listen <port>`.
-fn next_literal(code: &str) -> Option<(Range<usize>, String)> {
-    let server = code.match_indices("127.0.0.1:").find_map(|(at, mark)| {
-        let begins = !code[..at].ends_with(|c: char| c.is_ascii_digit() || c == '.');
-        let digits = digits(&code[at + mark.len()..]);
-        let place = at..at + mark.len() + digits.len();
-        (begins && !digits.is_empty()).then(|| (place.clone(), code[place].to_owned()))
-    });
-    let listen = code.match_indices("listen").find_map(|(at, mark)| {
-        let begins = !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
-        let after = &code[at + mark.len()..];
-        let port = after.trim_start_matches([' ', '\t']);
-        let digits = digits(port);
-        // `listen 127.0.0.1:3000` names an address, and its first number is no port.
-        let is_port = !digits.is_empty() && !port[digits.len()..].starts_with(['.', ':']);
-        let length = mark.len() + after.len() - port.len() + digits.len();
-        (begins && is_port && port.len() < after.len())
-            .then(|| (at..at + length, format!("listen {digits}")))
-    });
-    [server, listen]
-        .into_iter()
-        .flatten()
-        .min_by_key(|(place, _)| place.start)
-}
-
-/// The digits at the beginning of a text.
-fn digits(text: &str) -> &str {
-    let end = text.find(|c: char| !c.is_ascii_digit());
-    &text[..end.unwrap_or(text.len())]
+/// The position of the first `127.0.0.1:<port>`.
+fn next_literal(text: &str) -> Option<Range<usize>> {
+    text.match_indices("127.0.0.1:").find_map(|(at, mark)| {
+        let begins = !text[..at].ends_with(|c: char| c.is_ascii_digit() || c == '.');
+        let port = &text[at + mark.len()..];
+        let digits = port.find(|c: char| !c.is_ascii_digit());
+        let digits = digits.unwrap_or(port.len());
+        (begins && digits > 0).then(|| at..at + mark.len() + digits)
+    })
 }
 
 #[cfg(test)]
@@ -178,16 +151,24 @@ mod tests {
         }
     }
 
+    fn listen(with: u16) -> Swap {
+        Swap::Listen {
+            port: 3000,
+            with: ([127, 0, 0, 1], with).into(),
+        }
+    }
+
+    fn rewrite(config: &str, swaps: &[Swap]) -> Result<String, Misfit> {
+        let mut nginx = Nginx::new(swaps);
+        let rewritten = nginx.file(config)?;
+        nginx.finish()?;
+        Ok(rewritten)
+    }
+
     #[test]
     fn addresses_are_swapped_and_comments_are_not() {
         let config = "server 127.0.0.1:8000; # 127.0.0.1:8000\nlisten 3000;\n";
-        let swaps = [
-            server(8000, 19000),
-            Swap::Listen {
-                port: 3000,
-                with: ([127, 0, 0, 1], 19001).into(),
-            },
-        ];
+        let swaps = [server(8000, 19000), listen(19001)];
         assert_eq!(
             rewrite(config, &swaps).unwrap(),
             "server 127.0.0.1:19000; # 127.0.0.1:8000\nlisten 127.0.0.1:19001;\n"
@@ -231,18 +212,117 @@ mod tests {
         ] {
             assert_eq!(rewrite(config, &swaps).as_deref(), Ok(rewritten));
         }
-        let listen = |with: u16| Swap::Listen {
-            port: 3000,
-            with: ([127, 0, 0, 1], with).into(),
-        };
         // Any white space, and a rewritten config is taken as it is.
         let once = rewrite("listen \t3000;", &[listen(19001)]).unwrap();
-        assert_eq!(once, "listen 127.0.0.1:19001;");
-        assert_eq!(rewrite(&once, &[server(19001, 19001)]), Ok(once.clone()));
+        assert_eq!(once, "listen \t127.0.0.1:19001;");
+        let again = rewrite(&format!("{once} listen 3000;"), &[listen(19001)]).unwrap();
+        assert!(again.starts_with(&once), "{again}");
         assert_eq!(
             rewrite(&once, &[]),
-            Err(Misfit::Left("127.0.0.1:19001".into()))
+            Err(Misfit::Listens("listen 127.0.0.1:19001".into()))
         );
+    }
+
+    /// `WEB` stands for a `server` block with a line in it, `NODES` for an upstream with one.
+    #[test]
+    fn every_address_in_another_form_is_refused_by_name() {
+        for (line, named) in [
+            ("WEB listen [::]:3000", "listen [::]:3000"),
+            ("WEB listen [::1]:3000", "listen [::1]:3000"),
+            ("WEB listen *:3000", "listen *:3000"),
+            ("WEB listen 0.0.0.0:3000", "listen 0.0.0.0:3000"),
+            ("WEB listen localhost:3000", "listen localhost:3000"),
+            ("WEB listen 127.0.0.1", "listen 127.0.0.1"),
+            ("WEB listen 127.0.0.2:3000", "listen 127.0.0.2:3000"),
+            ("WEB listen 10.0.0.1:19001", "listen 10.0.0.1:19001"),
+            ("WEB listen unix:/tmp/socket", "listen unix:/tmp/socket"),
+            ("WEB listen \"[::]:3000\" ipv6only=on", "listen [::]:3000"),
+            ("WEB \"listen\" # here\n  8080", "listen 8080"),
+            ("NODES server [::1]:8001", "server [::1]:8001"),
+            ("NODES server localhost:8001", "server localhost:8001"),
+            ("NODES server api.example.org", "server api.example.org"),
+            ("NODES server 127.0.0.1", "server 127.0.0.1"),
+            ("NODES server unix:/tmp/socket", "server unix:/tmp/socket"),
+            ("NODES server 127.0.0.1:8001", "127.0.0.1:8001"),
+            (
+                "WEB proxy_pass http://localhost:8001",
+                "proxy_pass http://localhost:8001",
+            ),
+            (
+                "WEB proxy_pass http://[::1]:8001/a",
+                "proxy_pass http://[::1]:8001/a",
+            ),
+            (
+                "WEB proxy_pass http://unix:/tmp/s:/",
+                "proxy_pass http://unix:/tmp/s:/",
+            ),
+            ("WEB proxy_pass http://node", "proxy_pass http://node"),
+            ("WEB proxy_pass http://$host", "proxy_pass http://$host"),
+            (
+                "WEB proxy_pass http://${host}:80",
+                "proxy_pass http://${host}:80",
+            ),
+            ("WEB fastcgi_pass [::1]:9000", "fastcgi_pass [::1]:9000"),
+            (
+                "WEB set $to localhost:8001; proxy_pass http://$to",
+                "proxy_pass http://$to",
+            ),
+            (
+                "WEB include /etc/nginx/mime.types",
+                "include /etc/nginx/mime.types",
+            ),
+            ("WEB include sites/*.conf", "include sites/*.conf"),
+            (
+                "WEB include include/../other.conf",
+                "include include/../other.conf",
+            ),
+        ] {
+            let (block, line) = line.split_once(' ').unwrap();
+            let (web, node) = match block {
+                "WEB" => (line, "server 127.0.0.1:8000"),
+                _ => ("gzip on", line),
+            };
+            let config = format!(
+                "upstream nodes {{ server 127.0.0.1:8000; {node}; }} server {{ listen 3000; {web}; }}"
+            );
+            let refused = rewrite(&config, &[server(8000, 19000), listen(19001)]);
+            let refused = refused.map_err(|misfit| misfit.to_string());
+            let said = refused.expect_err(line);
+            assert!(said.starts_with(&format!("`{named}` ")), "{line}: {said}");
+        }
+        assert_eq!(
+            rewrite("server { listen 3000; } server { }", &[listen(1)]),
+            Err(Misfit::NoListen)
+        );
+    }
+
+    #[test]
+    fn an_included_file_is_read_once_and_belongs_to_the_config() {
+        let swaps = [server(8000, 19000), listen(19001)];
+        let mut nginx = Nginx::new(&swaps);
+        let config = "include include/a; include include/a; \
+             server { listen 3000; proxy_pass http://more; }";
+        nginx.file(config).unwrap();
+        assert_eq!(nginx.next_included().as_deref(), Some("a"));
+        let included = nginx.file("upstream more { server 127.0.0.1:8000; } include include/a;");
+        assert!(included.unwrap().contains("server 127.0.0.1:19000;"));
+        assert_eq!(nginx.next_included(), None);
+        assert_eq!(nginx.finish(), Ok(()));
+    }
+
+    #[test]
+    fn what_only_looks_like_an_address_is_let_pass() {
+        let config = "include include/http.conf; include ../include/http.conf;\n\
+             map $a $pool { default nodes; listen more; server http://127.0.0.1:8000; }\n\
+             upstream nodes { server 127.0.0.1:8000; }\n\
+             upstream more { server \"127.0.0.1:8000\" backup; }\n\
+             server {\n listen 127.0.0.1:3000 reuseport; listen 127.0.0.2:19001;\n\
+             location / { proxy_pass http://nodes$request_uri; }\n\
+             location /pool { proxy_pass http://${pool}/x; }\n\
+             location /one { proxy_pass http://127.0.0.1:8000; } }\n";
+        let swaps = [server(8000, 19000), listen(19001)];
+        let wanted = config.replace(":8000", ":19000").replace(":3000", ":19001");
+        assert_eq!(rewrite(config, &swaps), Ok(wanted));
     }
 
     proptest! {
@@ -281,10 +361,7 @@ mod tests {
                 8002
             };
             let mut swaps: Vec<_> = (8000..=last).map(|port| server(port, port)).collect();
-            swaps.push(Swap::Listen {
-                port: 3000,
-                with: ([127, 0, 0, 1], 3000).into(),
-            });
+            swaps.push(listen(3000));
             let text = fs::read_to_string(&path).unwrap();
             rewrite(&text, &swaps).unwrap_or_else(|misfit| panic!("{}: {misfit}", path.display()));
         }

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::parts::rewrite::{Swap, rewrite};
+use crate::parts::rewrite::{Nginx, Swap};
 
 /// The repository's folder of configs.
 pub(crate) const CONFIGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../nginx");
@@ -56,17 +56,25 @@ impl Site {
         let text = self::config(config)?;
         for folder in ["include", "run"] {
             fs::create_dir_all(to.join(folder))?;
-            for file in fs::read_dir(from.join(folder))? {
-                let file = file?;
-                if file.file_type()?.is_file() {
-                    fs::copy(file.path(), to.join(folder).join(file.file_name()))?;
-                }
-            }
         }
         if let Some(folder) = to.join(config).parent() {
             fs::create_dir_all(folder)?;
         }
-        let text = rewrite(&edit(&text), swaps).with_context(|| format!("nginx/{config}"))?;
+        let mut nginx = Nginx::new(swaps);
+        let in_file = || format!("nginx/{config}");
+        let text = nginx.file(&edit(&text)).with_context(in_file)?;
+        while let Some(name) = nginx.next_included() {
+            let included = format!("include/{name}");
+            // nginx itself names a file that is missing.
+            if let Ok(text) = fs::read_to_string(from.join(&included)) {
+                let text = nginx.file(&text);
+                fs::write(
+                    to.join(&included),
+                    text.with_context(|| format!("nginx/{included}"))?,
+                )?;
+            }
+        }
+        nginx.finish().with_context(in_file)?;
         let workers = workers_of(&text);
         fs::write(to.join(config), text)?;
         Ok(Self {

@@ -13,6 +13,8 @@ mod hostile;
 mod old_clients;
 #[path = "03_slow_clients.rs"]
 mod slow_clients;
+#[path = "03_too_long.rs"]
+mod too_long;
 
 use std::time::{Duration, Instant};
 

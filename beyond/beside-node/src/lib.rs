@@ -35,7 +35,7 @@ type Sending = Pin<Box<dyn Future<Output = Result<Vec<String>, Error>>>>;
 const NOBODYS: &str = "AAAAAAAAAAAAAAAA";
 
 /// All comparisons.
-pub static COMPARISONS: [Comparison; 6] = [
+pub static COMPARISONS: [Comparison; 7] = [
     Comparison {
         name: "handshake",
         title: "The first request",
@@ -65,6 +65,13 @@ pub static COMPARISONS: [Comparison; 6] = [
         differs: "Both servers refuse all five. If a request has an `Upgrade`, Node gives the reason as\n\
              plain text.",
         send: |url| Box::pin(no_websocket(url)),
+    },
+    Comparison {
+        name: "too-long",
+        title: "A message that is too long for both servers",
+        differs: "Both close a WebSocket with the code 1009, and refuse a POST with 413. After that the\n\
+             session of a polling client goes on. Only the Rust server gives a reason as text.",
+        send: |url| Box::pin(too_long(url)),
     },
     Comparison {
         name: "headers",
@@ -190,6 +197,30 @@ async fn asked(client: &Client, sid: Option<&str>) -> Result<Answer, Error> {
         Err(Error::Refused(answer)) => Ok(answer),
         Err(error) => Err(error),
     }
+}
+
+async fn too_long(url: String) -> Result<Vec<String>, Error> {
+    let message = Packet::Message("x".repeat(2_000_000));
+    let client = Client::new("you", &url);
+    let mut socket = WebSocket::open(&client, None).await?;
+    socket.send(&message).await?;
+    let end = loop {
+        if let Err(error) = socket.receive().await {
+            break error;
+        }
+    };
+    let polling = Polling::open(&client).await?;
+    let refused = match polling.send(&message).await {
+        Ok(()) => "taken".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    polling.send(&Packet::Message("0".to_owned())).await?;
+    let lines = [
+        end.to_string(),
+        format!("POST → {refused}"),
+        "POST 40 → 200".to_owned(),
+    ];
+    Ok(lines.map(|line| line.trim_end().to_owned()).to_vec())
 }
 
 async fn headers(url: String) -> Result<Vec<String>, Error> {

@@ -121,6 +121,14 @@ impl Frames {
         let _closed = self.0.write_all(bytes).await;
     }
 
+    /// All that comes until the server closes it.
+    pub async fn rest(mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        let closed = timeout(PATIENCE, self.0.read_to_end(&mut rest)).await;
+        closed.expect("it closes").expect("no reset");
+        rest
+    }
+
     /// Whether the server closes it.
     pub async fn ends(mut self) -> bool {
         let mut rest = Vec::new();

@@ -276,6 +276,12 @@ impl WebSocket {
                 }
                 // The WebSocket's own control frames carry no packets.
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(Message::Close(Some(close)))) => {
+                    let why = format!("{} {}", u16::from(close.code), close.reason);
+                    return Err(Error::Unexpected(format!(
+                        "the WebSocket was closed: {why}"
+                    )));
+                }
                 Some(Ok(_)) | None => {
                     return Err(Error::Unexpected("the WebSocket was closed".to_owned()));
                 }

@@ -14,13 +14,14 @@ use ch03_socket_polling::experiments::{is_session_unknown, poll_twice};
 use ch06_full_stack::experiment::{User, address_for, write, write_until_heard};
 use harness::{
     bench::Bench,
-    binary::{Running, command, each_experiment_runs_alone, every_claim_holds, is_refused},
+    binary::{Running, command, each_experiment_runs_alone, every_claim_holds, family, is_refused},
+    listening,
     node::OfficialClient,
     observatory::Observatory,
     transcript,
 };
 use insta::assert_snapshot;
-use lab::{Client, Transport};
+use lab::{Client, Transport, parts::find::on_path};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -362,4 +363,29 @@ async fn the_page_sees_each_message_and_does_not_count_as_a_subscriber() {
         }
         page.join().unwrap();
     }
+}
+
+/// nginx, the servers, Redis and the page. In the shell of a learner, `LISTEN` may be set.
+#[test]
+fn a_stage_that_stays_up_listens_on_loopback_alone() {
+    if cfg!(not(target_os = "linux")) {
+        return;
+    }
+    let mut chapter = command(CHAPTER);
+    chapter
+        .arg("adapter")
+        .env("LISTEN", "0.0.0.0")
+        .env_remove("REDIS_URL");
+    let observatory = Observatory::started_by(chapter);
+    let seen = listening::of(&family(observatory.pid()));
+    let redis = on_path("redis-server").map(|_| "redis-server");
+    let programs: Vec<_> = ["ch06-full-stack", "nginx"]
+        .into_iter()
+        .chain(redis)
+        .collect();
+    listening::assert_loopback_alone(&seen, &programs);
+    let page = observatory.host.parse().unwrap();
+    assert!(seen.iter().any(|(_, address)| *address == page), "{seen:?}");
+    // The stage holds one more port for its block of ports.
+    assert!(seen.len() > 3 + 1 + redis.iter().len(), "{seen:?}");
 }

@@ -5,7 +5,9 @@ use std::net::Ipv4Addr;
 use ch04_ip_hash::ip_hash;
 use harness::{
     bench::Bench,
+    binary::family,
     browser::{Browser, Page},
+    listening,
     observatory::{Observatory, choose},
     pictures::Picture,
 };
@@ -68,6 +70,25 @@ async fn a_page_with_every_fault_is_found_out() {
     assert!(
         found.iter().any(|fault| fault.contains("image-alt")),
         "{found:?}"
+    );
+}
+
+/// What the tests start besides stages: a browser, for example. The tests of this program that run at
+/// the same time are looked at too.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_tests_and_their_programs_listen_on_loopback_alone() {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let (bench, url) = full_stack().await;
+    let _page = chat(&browser, &url, "alice").await;
+    let seen = listening::of(&family(std::process::id()));
+    listening::assert_loopback_alone(&seen, &[]);
+    let server = bench.stage.servers.addresses()[0];
+    assert!(
+        seen.iter().any(|(_, address)| *address == server),
+        "{seen:?}"
     );
 }
 

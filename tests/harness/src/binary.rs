@@ -214,11 +214,13 @@ impl Drop for Running {
 /// A process and all that descend from it, by PID.
 pub fn family(ancestor: u32) -> BTreeSet<u32> {
     let mut family = BTreeSet::from([ancestor]);
+    // Read once: every `ps` is a child of this process.
+    let all = processes();
     loop {
         let before = family.len();
-        for (pid, parent, _) in processes() {
-            if family.contains(&parent) {
-                family.insert(pid);
+        for (pid, parent, _) in &all {
+            if family.contains(parent) {
+                family.insert(*pid);
             }
         }
         if family.len() == before {

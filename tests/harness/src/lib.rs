@@ -11,6 +11,7 @@ pub mod compose;
 mod container;
 pub mod frames;
 pub mod kubernetes;
+pub mod listening;
 pub mod markdown;
 pub mod node;
 pub mod observatory;

@@ -54,6 +54,11 @@ impl Observatory {
         }
     }
 
+    /// The stage's PID.
+    pub fn pid(&self) -> u32 {
+        self.stage.pid()
+    }
+
     /// The page, open and ready.
     pub async fn open(&self, browser: &Browser) -> Page {
         let page = browser.page().await;

@@ -4,6 +4,7 @@ use std::{path::Path, thread};
 
 use harness::{
     binary::{command, is_refused, run},
+    listening::on_loopback_alone,
     markdown::Page,
 };
 
@@ -54,6 +55,15 @@ fn the_rows_of_the_request_drills_keep_their_promises_and_are_those_of_the_resul
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let results = events(&Page::read(&root, "beyond/failures/RESULTS.md").text);
     assert_eq!(printed, results[..printed.len()], "{results:?}");
+}
+
+#[test]
+fn a_drill_listens_on_loopback_alone() {
+    let _busy = QUIET.blocking_read();
+    let mut drill = command(FAILURES);
+    drill.args(["requests-server-killed", "--ports", "auto"]);
+    drill.env("LISTEN", "0.0.0.0");
+    on_loopback_alone(&mut drill, &[("master PID", &["failures", "nginx"])]);
 }
 
 #[test]

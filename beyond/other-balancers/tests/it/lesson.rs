@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use harness::binary::{Running, all_end, command, every_claim_holds, family, is_refused, run};
+use harness::{
+    binary::{Running, all_end, command, every_claim_holds, family, is_refused, run},
+    listening::on_loopback_alone,
+};
 use lab::Client;
 use rustix::process::Signal;
 
@@ -30,6 +33,23 @@ async fn an_experiment_can_be_run_alone() {
         let alone = run(command(LESSON).args([experiment, "--check", "--ports", "auto"]));
         assert_eq!(alone.code, Some(0), "{experiment}: {alone:?}");
     }
+}
+
+#[tokio::test]
+async fn haproxy_and_its_servers_listen_on_loopback_alone() {
+    if haproxy::found().await.is_none() {
+        return;
+    }
+    let mut lesson = command(LESSON);
+    lesson.args(["haproxy-server-hangs", "--check", "--ports", "auto"]);
+    lesson.env("LISTEN", "0.0.0.0");
+    on_loopback_alone(
+        &mut lesson,
+        &[
+            ("master PID", &["other-balancers", "nginx"]),
+            ("haproxy     http", &["haproxy"]),
+        ],
+    );
 }
 
 #[test]

@@ -17,6 +17,7 @@ use futures_util::StreamExt;
 use harness::{
     bench::Bench,
     binary::{Running, command, is_refused, run},
+    listening::on_loopback_alone,
     untested,
 };
 use lab::{Client, Stage, Transport};
@@ -516,4 +517,15 @@ async fn the_history_is_kept_in_a_cluster_too() {
         (outcome.sent(), outcome.lost(), outcome.sender_not_sure()),
         (50, 0, 0)
     );
+}
+
+#[tokio::test]
+async fn the_cluster_and_its_bus_listen_on_loopback_alone() {
+    if let Err(reason) = find_redis().await {
+        untested("with a Redis Cluster", &reason.to_string());
+        return;
+    }
+    let mut lesson = command(LESSON);
+    lesson.args(["message", "--check", "--ports", "auto"]);
+    on_loopback_alone(&mut lesson, &[("■ C", &["redis-cluster", "redis-server"])]);
 }

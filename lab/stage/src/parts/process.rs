@@ -118,6 +118,8 @@ impl Process {
             .arg(scratch)
             .arg(spec.program)
             .args(&spec.arguments)
+            // Its servers would listen there, and not where the stage looks for them.
+            .env_remove("LISTEN")
             .envs(spec.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -44,7 +44,10 @@ pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
         .route("/inter.woff2", get(typeface))
         .route("/socket.io.min.js", get(client))
         .route("/servers.js", get(javascript(servers())))
-        .route("/losses.js", get(javascript(include_str!("../look/losses.js"))))
+        .route(
+            "/losses.js",
+            get(javascript(include_str!("../look/losses.js"))),
+        )
         .route("/favicon.ico", get(StatusCode::NO_CONTENT))
 }
 

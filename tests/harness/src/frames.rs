@@ -75,6 +75,11 @@ pub struct Frames(TcpStream);
 
 impl Frames {
     pub async fn open(address: SocketAddr) -> Self {
+        Self::asked(address).await.expect("a WebSocket")
+    }
+
+    /// The same; `None` if it is refused with 400.
+    pub async fn asked(address: SocketAddr) -> Option<Self> {
         let mut stream = TcpStream::connect(address).await.expect("somebody listens");
         stream
             .write_all(
@@ -89,8 +94,11 @@ impl Frames {
             .read_exact(&mut head)
             .await
             .expect("somebody listens");
-        assert_eq!(&head, b"HTTP/1.1 101");
-        Self(stream)
+        match &head {
+            b"HTTP/1.1 101" => Some(Self(stream)),
+            b"HTTP/1.1 400" => None,
+            other => panic!("{}", String::from_utf8_lossy(other)),
+        }
     }
 
     pub async fn text(&mut self, payload: &[u8]) {

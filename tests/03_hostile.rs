@@ -122,10 +122,12 @@ async fn a_session_id_that_the_server_did_not_make_is_refused() {
             assert!(answer.starts_with("HTTP/1.1 400"), "{query}: {answer}");
         }
         let client = Client::new("mallory", &url(address));
-        let mut socket = WebSocket::open(&client, Some("AAAAAAAAAAAAAAAA"))
-            .await
-            .unwrap();
-        assert!(socket.receive().await.is_err(), "101, and then nothing");
+        let refused = WebSocket::open(&client, Some("AAAAAAAAAAAAAAAA")).await;
+        let refused = refused.err().expect("a refusal").to_string();
+        assert_eq!(
+            refused,
+            r#"400 {"code":"1","message":"Session ID unknown"}"#
+        );
     };
     meanwhile(attack, async || friends.talk().await).await;
 }

@@ -292,6 +292,26 @@ async fn the_page_says_that_its_server_is_gone_and_comes_back_with_it() {
     page.wait_js(CONNECTED).await;
 }
 
+#[tokio::test]
+async fn the_page_says_that_a_message_was_too_long() {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let bench = Bench::with_servers(CHAPTER, &[("ADAPTER", "off")]).await;
+    let url = bench.stage.servers.url('A').unwrap();
+    let page = chat(&browser, &url, "alice").await;
+    // The field takes 200 letters from the keyboard, and more from a script.
+    page.js("document.querySelector('#text').value = 'x'.repeat(100_000)")
+        .await;
+    page.click("#send").await;
+    let outcome = "document.querySelector('#sent [data-outcome=failed]')";
+    page.wait_js(outcome).await;
+    assert_eq!(
+        page.js(&format!("{outcome}.textContent")).await,
+        "✕ The message was too long for the server."
+    );
+}
+
 #[test]
 fn each_question_of_the_page_is_answered_by_what_happens() {
     let observatory = Observatory::of(CHAPTER);

@@ -2,6 +2,8 @@
 //
 //   node client.mjs connect <options>            connects once, and says how that ended
 //   node client.mjs write <alice> <bob> <text>   alice writes to bob, and says whether it arrived
+//   node client.mjs lose <options> <length>      sends a message of that length, and says how the
+//                                                connection ended
 //
 // Options are JSON: { url, transports?, forwardedFor?, user?, withCredentials?,
 // upgradeMayFail?, version? }. Version 2 is the client of the article.
@@ -14,7 +16,7 @@ const PATIENCE = 5_000;
 const LOST_AFTER = 500;
 
 const [command, ...rest] = process.argv.slice(2);
-const outcome = await { connect, write }[command](...rest);
+const outcome = await { connect, lose, write }[command](...rest);
 console.log(JSON.stringify(outcome));
 process.exit(0);
 
@@ -37,6 +39,25 @@ async function write(alice, bob, text) {
   await sender.timeout(PATIENCE).emitWithAck("say", { to: to.user, text });
   const message = await heard;
   return { connected: true, arrived: message?.text === text && message?.from === from.user };
+}
+
+async function lose(options, length) {
+  const socket = open(JSON.parse(options));
+  const connected = await settled(socket);
+  if (!connected.connected) return connected;
+  const lost = new Promise((resolve) => {
+    socket.on("disconnect", (reason, { context = {} } = {}) =>
+      // A WebSocket's close event, or the request that was refused.
+      resolve({
+        reason,
+        code: context.code ?? context.status,
+        text: context.reason ?? context.responseText,
+      }),
+    );
+    setTimeout(resolve, PATIENCE, { reason: "none" });
+  });
+  socket.emit("message", "x".repeat(Number(length)));
+  return lost;
 }
 
 function open({ url, transports, forwardedFor, user, withCredentials, version }) {

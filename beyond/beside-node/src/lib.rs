@@ -11,12 +11,12 @@ use std::{
 use anyhow::{anyhow, bail};
 use lab::{
     Client, Event, Seen, Socket, Transport,
-    client::{Error, PATIENCE, Packet, Polling, WebSocket},
+    client::{Answer, Error, Packet, Polling, WebSocket},
 };
 use pages::npm;
 use serde_json::json;
 use similar::TextDiff;
-use tokio::{process::Command, time::timeout};
+use tokio::process::Command;
 
 /// Requests of a client, sent to both servers.
 pub struct Comparison {
@@ -31,8 +31,11 @@ pub struct Comparison {
 
 type Sending = Pin<Box<dyn Future<Output = Result<Vec<String>, Error>>>>;
 
+/// A session ID of the right form. No server made it.
+const NOBODYS: &str = "AAAAAAAAAAAAAAAA";
+
 /// All comparisons.
-pub static COMPARISONS: [Comparison; 5] = [
+pub static COMPARISONS: [Comparison; 7] = [
     Comparison {
         name: "handshake",
         title: "The first request",
@@ -57,10 +60,25 @@ pub static COMPARISONS: [Comparison; 5] = [
         send: |url| Box::pin(receive_a_message(url)),
     },
     Comparison {
-        name: "unknown-session",
-        title: "A WebSocket for a session that does not exist",
-        differs: "Both servers refuse it. Node gives the reason as plain text here, not as JSON.",
-        send: |url| Box::pin(unknown_session(url)),
+        name: "no-websocket",
+        title: "Five WebSockets that cannot begin",
+        differs: "Both servers refuse all five. If a request has an `Upgrade`, Node gives the reason as\n\
+             plain text.",
+        send: |url| Box::pin(no_websocket(url)),
+    },
+    Comparison {
+        name: "too-long",
+        title: "A message that is too long for both servers",
+        differs: "Both close a WebSocket with the code 1009, and refuse a POST with 413. After that the\n\
+             session of a polling client goes on. Only the Rust server gives a reason as text.",
+        send: |url| Box::pin(too_long(url)),
+    },
+    Comparison {
+        name: "headers",
+        title: "The headers of five answers",
+        differs: "No cache may keep the answers of a session (`no-store`). The Rust server says this with\n\
+             every answer. Node also says how long it keeps a connection open.",
+        send: |url| Box::pin(headers(url)),
     },
     Comparison {
         name: "upgrade",
@@ -113,8 +131,9 @@ async fn handshake(url: String) -> Result<Vec<String>, Error> {
 
 async fn refusals(url: String) -> Result<Vec<String>, Error> {
     let (client, seen) = Client::new("you", &url).recorded();
+    let unknown = format!("EIO=4&transport=polling&sid={NOBODYS}");
     for query in [
-        "EIO=4&transport=polling&sid=nobody",
+        &unknown,
         "EIO=4&transport=pigeon",
         "EIO=3&transport=polling",
     ] {
@@ -150,19 +169,98 @@ async fn hear(polling: &Polling, came: &mut BTreeSet<String>) -> Result<(), Erro
     Ok(())
 }
 
-async fn unknown_session(url: String) -> Result<Vec<String>, Error> {
-    let (client, seen) = Client::new("you", &url).recorded();
-    let end = match WebSocket::open(&client, Some("nobody")).await {
-        Ok(mut socket) => match timeout(PATIENCE, socket.receive()).await {
-            Ok(Ok(packet)) => format!("← {packet}"),
-            Ok(Err(_)) => "closed".to_owned(),
-            Err(_) => "open".to_owned(),
-        },
-        Err(_) => "refused".to_owned(),
-    };
-    let mut lines = lines(&seen);
-    lines.push(end);
+async fn no_websocket(url: String) -> Result<Vec<String>, Error> {
+    let client = Client::new("you", &url);
+    let plain = client.get_once("/socket.io/?EIO=4&transport=websocket");
+    let mut lines = vec![told("without Upgrade", &plain.await?)];
+    for (what, name, value) in [
+        ("another version", "sec-websocket-version", "99"),
+        ("an invalid key", "sec-websocket-key", "x"),
+        ("another protocol", "upgrade", "h2c"),
+    ] {
+        let client = client.clone().with_header(name, value);
+        lines.push(told(what, &asked(&client, None).await?));
+    }
+    let unknown = asked(&client, Some(NOBODYS)).await?;
+    lines.push(told("an unknown session", &unknown));
     Ok(lines)
+}
+
+fn told(what: &str, answer: &Answer) -> String {
+    format!("{what} → {} {}", answer.status, answer.body.trim_end())
+}
+
+/// The answer to a request for a WebSocket.
+async fn asked(client: &Client, sid: Option<&str>) -> Result<Answer, Error> {
+    match WebSocket::open(client, sid).await {
+        Ok(socket) => Ok(socket.answer),
+        Err(Error::Refused(answer)) => Ok(answer),
+        Err(error) => Err(error),
+    }
+}
+
+async fn too_long(url: String) -> Result<Vec<String>, Error> {
+    let message = Packet::Message("x".repeat(2_000_000));
+    let client = Client::new("you", &url);
+    let mut socket = WebSocket::open(&client, None).await?;
+    socket.send(&message).await?;
+    let end = loop {
+        if let Err(error) = socket.receive().await {
+            break error;
+        }
+    };
+    let polling = Polling::open(&client).await?;
+    let refused = match polling.send(&message).await {
+        Ok(()) => "taken".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    polling.send(&Packet::Message("0".to_owned())).await?;
+    let lines = [
+        end.to_string(),
+        format!("POST → {refused}"),
+        "POST 40 → 200".to_owned(),
+    ];
+    Ok(lines.map(|line| line.trim_end().to_owned()).to_vec())
+}
+
+async fn headers(url: String) -> Result<Vec<String>, Error> {
+    let client = Client::new("you", &url);
+    let polling = "/socket.io/?EIO=4&transport=polling";
+    let handshake = client.get_once(polling).await?;
+    let open = Packet::parse(&handshake.body)?;
+    let Packet::Open(open) = open else {
+        return Err(Error::Unexpected(format!("no open packet: {open}")));
+    };
+    let session = format!("{polling}&sid={}", open.sid);
+    let answers = [
+        ("GET, a new session", handshake),
+        ("POST", client.post(&session, "40".to_owned()).await?),
+        ("GET, a poll", client.get_once(&session).await?),
+        (
+            "GET, refused",
+            client.get_once(&format!("{polling}&sid={NOBODYS}")).await?,
+        ),
+        ("GET, a WebSocket", asked(&client, None).await?),
+    ];
+    let answers = answers.into_iter();
+    Ok(answers
+        .flat_map(|(what, answer)| with_headers(what, answer))
+        .collect())
+}
+
+/// An answer's headers. Those whose values always differ have their names only.
+fn with_headers(what: &str, answer: Answer) -> Vec<String> {
+    let mut headers: Vec<_> = answer
+        .headers
+        .into_iter()
+        .map(|(name, value)| match name.as_str() {
+            "date" | "content-length" | "sec-websocket-accept" => format!("  {name}"),
+            _ => format!("  {name}: {value}"),
+        })
+        .collect();
+    headers.sort();
+    headers.insert(0, format!("{what} → {}", answer.status));
+    headers
 }
 
 async fn upgrade(url: String) -> Result<Vec<String>, Error> {

@@ -57,7 +57,7 @@ async fn by_hand(stage: &mut Stage) -> Result<String> {
     let [rust, node] = both_servers(stage).await?;
     Ok(format!(
         "Ask both servers about a session that does not exist:\n\n  \
-         curl -s '{rust}/socket.io/?EIO=4&transport=polling&sid=nobody'; echo\n  \
-         curl -s '{node}/socket.io/?EIO=4&transport=polling&sid=nobody'; echo"
+         curl -s '{rust}/socket.io/?EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAA'; echo\n  \
+         curl -s '{node}/socket.io/?EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAA'; echo"
     ))
 }

@@ -82,7 +82,7 @@ impl Flow {
                 record,
                 cuts: cut,
             }),
-            _ => Err(Error::TooSlow),
+            _ => Err(Error::TooSlow(PATIENCE)),
         }
     }
 
@@ -139,7 +139,7 @@ impl Flow {
                     safe.insert(number);
                 }
                 // The answer is no, or there is none: the sender is not sure.
-                Ok(Ok(false) | Err(Error::TooSlow)) | Err(_) => {}
+                Ok(Ok(false) | Err(Error::TooSlow(_))) | Err(_) => {}
                 Ok(Err(error)) => return Err(error),
             }
         }

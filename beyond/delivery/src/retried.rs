@@ -32,7 +32,7 @@ pub(super) async fn send_all(
             match way.send(socket, to, &number.to_string()).await {
                 Ok(true) => break,
                 // It may have arrived or not.
-                Ok(false) | Err(Error::TooSlow) => sleep(PAUSE).await,
+                Ok(false) | Err(Error::TooSlow(_)) => sleep(PAUSE).await,
                 Err(error) => return Err(error),
             }
         }

@@ -64,7 +64,9 @@ pub async fn forge(url: &str, mallory: &Client, words: &str) -> Result<Forged, E
     enter(&alice).await?;
     alice.send(&message("hi, I am Alice")).await?;
     let heard = listens.hear("message", PATIENCE).await;
-    bob.hear("message", PATIENCE).await.ok_or(Error::TooSlow)?;
+    bob.hear("message", PATIENCE)
+        .await
+        .ok_or(Error::TooSlow(PATIENCE))?;
 
     let sid = heard.as_ref().and_then(|heard| heard["from"].as_str());
     let sid = sid.ok_or_else(|| Error::Unexpected("no ID is shown".to_owned()))?;

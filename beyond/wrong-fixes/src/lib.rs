@@ -9,7 +9,7 @@ use ch03_socket_polling::experiments::Tally;
 use lab::{Result, Stage, Transport};
 
 use crate::measure::{
-    BACKUP, BLOCKED, CLIENTS, CUT, Poll, a_dies, all_fail, connect, least_busy,
+    BACKUP, BLOCKED, CLIENTS, NO_UPGRADE, Poll, a_dies, all_fail, connect, least_busy,
     nginx_refuses_backup, own_servers, reasons, silence, unknown_sessions,
 };
 
@@ -45,7 +45,7 @@ pub async fn no_upgrade(stage: &mut Stage) -> Result<()> {
     stage.claim_failure(
         "WebSocket: no client connects",
         reasons(&tally),
-        all_fail(&tally, CUT),
+        all_fail(&tally, NO_UPGRADE),
     );
     let tally = connect(&url, Transport::Polling).await;
     all_connect(

@@ -21,9 +21,8 @@ pub const CLIENTS: u8 = 30;
 /// How long clients and servers send nothing.
 const IDLE: Duration = Duration::from_secs(3);
 
-/// How a WebSocket fails if nginx does not pass its headers on. The servers of this book answer
-/// 101 all the same, and the connection is closed. Other servers answer 400.
-pub const CUT: &str = "the connection broke";
+/// How a WebSocket fails if nginx does not pass its headers on.
+pub const NO_UPGRADE: &str = "400";
 
 /// How a WebSocket fails behind a proxy that blocks it.
 pub const BLOCKED: &str = "403";

@@ -1,6 +1,7 @@
 // A panel: one Socket.IO client, with its buttons and the messages that it receives.
 
 import { element, server } from "./elements.js";
+import { tooLong } from "./losses.js";
 import { packets } from "./packets.js";
 
 const HEARD = 50;
@@ -10,6 +11,8 @@ export function panel({ name, title, options, says }) {
   const view = build(name, title, options, says);
   let socket = null;
   let tries = 0;
+  // Why the connection was lost. It is shown until the next message is sent.
+  let loss = "";
 
   // A client's first request has no session ID yet, so this says which panel it belongs to.
   // A client that tries again calls it just before.
@@ -26,13 +29,14 @@ export function panel({ name, title, options, says }) {
     socket.io.on("reconnect_attempt", mine);
     socket.on("connect", () => {
       tries = 0;
-      show("connected", `connected as ${socket.id.slice(0, 6)}…`);
+      show("connected", `connected as ${socket.id.slice(0, 6)}…`, [loss]);
     });
     socket.on("connect_error", trouble);
-    socket.on("disconnect", (reason) => {
+    socket.on("disconnect", (reason, details) => {
+      loss = tooLong(details);
       // This event also comes when an attempt ends before the client was connected.
       if (view.status.dataset.status !== "connected") trouble(reason);
-      else if (socket) show("connecting", `the connection was lost: ${reason}`);
+      else if (socket) show("connecting", `the connection was lost: ${reason}`, [loss]);
     });
     socket.on("message", hear);
     show("connecting", "connecting");
@@ -41,6 +45,7 @@ export function panel({ name, title, options, says }) {
   function disconnect() {
     const ended = socket;
     socket = null;
+    loss = "";
     tries = 0;
     ended?.disconnect();
     show("idle", "not connected");
@@ -110,6 +115,8 @@ export function panel({ name, title, options, says }) {
   view.form.addEventListener("submit", (event) => {
     event.preventDefault();
     if (view.text.value === "" || !socket?.connected) return;
+    loss = "";
+    view.why.replaceChildren();
     socket.emit("message", view.text.value);
     view.text.value = "";
   });

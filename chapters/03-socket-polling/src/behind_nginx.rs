@@ -3,7 +3,7 @@
 use ch03_socket_polling::experiments::{
     connect_at_once, connect_one_by_one, is_session_unknown, poll_twice,
 };
-use lab::{Result, Socket, Stage, Transport};
+use lab::{Result, Socket, Stage, Transport, client::Error};
 
 pub(crate) async fn round_robin_breaks_polling(stage: &mut Stage) -> Result<()> {
     let url = three_servers(stage, "02-round-robin.conf").await?;
@@ -24,13 +24,13 @@ pub(crate) async fn no_upgrade(stage: &mut Stage) -> Result<()> {
     let connected = Socket::connect(&stage.client("you", &url), Transport::WebSocket, None).await;
     stage.note(
         "With only `proxy_pass`, nginx speaks HTTP/1.0 to the server and drops the\n\
-         header Upgrade. This server answers 101 all the same, but sends no frame.",
+         header Upgrade. So the server sees a plain GET, which opens no WebSocket.",
     );
-    let seen = match &connected {
-        Ok(_) => "it came".to_owned(),
-        Err(error) => error.to_string(),
-    };
-    stage.claim_failure("no open packet comes", seen, connected.is_err());
+    let error = connected.err();
+    let refusal = error.as_ref().and_then(Error::refusal);
+    let refused = refusal.is_some_and(|answer| answer.status == 400);
+    let seen = error.map_or_else(|| "it connects".to_owned(), |error| error.to_string());
+    stage.claim_failure("the WebSocket is refused: 400", seen, refused);
     Ok(())
 }
 

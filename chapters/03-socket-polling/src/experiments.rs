@@ -78,12 +78,12 @@ pub async fn talk(
         friend
             .hear("message", PATIENCE)
             .await
-            .ok_or(Error::TooSlow)?;
+            .ok_or(Error::TooSlow(PATIENCE))?;
         friend.emit("message", &json!("hello world"))?;
         socket
             .hear("message", PATIENCE)
             .await
-            .ok_or(Error::TooSlow)?;
+            .ok_or(Error::TooSlow(PATIENCE))?;
     }
     Ok(Talk {
         id: socket.id.clone(),

@@ -7,6 +7,7 @@ pub mod experiments;
 mod page;
 
 use axum::Router;
+pub use lab_server::MAX_PAYLOAD;
 use lab_server::{listen, log};
 use socketioxide::{
     ParserConfig, SocketIo, SocketIoBuilder,
@@ -39,11 +40,8 @@ pub async fn serve() -> lab::Result<()> {
     Ok(lab_server::serve("Socket Server", listener, app, drain).await?)
 }
 
-/// The longest message in bytes, over both transports. The handshake tells clients this number
-/// as `maxPayload`.
-pub const MAX_PAYLOAD: usize = 100_000;
-
-/// The settings of a Socket.IO server whose limit for polling is also the limit for WebSocket.
+/// The settings of a Socket.IO server whose limit for polling is also the limit for WebSocket:
+/// [`MAX_PAYLOAD`]. The handshake tells it to clients as `maxPayload`.
 ///
 /// By default, a WebSocket message may have 64 MiB. The server keeps all of it in memory while it
 /// arrives, for each client that sends one. It also keeps the attachments of a message until all of

@@ -73,7 +73,7 @@ async fn say(socket: &Socket, line: &str) -> Result<()> {
     let message = json!({ "to": to.trim(), "text": text.trim() });
     match socket.ask("say", &message).await {
         Ok(answer) => log(format!("(the server answers: {answer})")),
-        Err(Error::TooSlow) => log("(the server does not answer)"),
+        Err(Error::TooSlow(_)) => log("(the server does not answer)"),
         Err(error) => return Err(error.into()),
     }
     Ok(())

@@ -1,11 +1,15 @@
 // One user of the chat, with the official Socket.IO client.
 
+import { tooLong } from "./losses.js";
 import { LETTERS } from "./servers.js";
 
 /** How long the server may take to acknowledge a message, in milliseconds. */
 const PATIENCE = 5_000;
 
 const SHAPES = { A: "●", B: "▲", C: "■" };
+
+/** Why the connection was lost, if it was since the last message was sent. */
+let loss = "";
 
 const find = (id) => document.getElementById(id);
 const user = new URLSearchParams(location.search).get("user")?.trim().slice(0, 40);
@@ -68,7 +72,8 @@ function follow(socket) {
     const { pid, port } = await socket.timeout(PATIENCE).emitWithAck("server").catch(() => ({}));
     if (pid) name(pid, port);
   });
-  socket.on("disconnect", (reason) => {
+  socket.on("disconnect", (reason, details) => {
+    loss = tooLong(details);
     name();
     show("lost", `lost (${reason}), connecting again`);
     // The client reconnects by itself, unless the server ended the connection.
@@ -117,13 +122,14 @@ async function send(socket, whom, text, event, content) {
   add(find("sent"), whom, text, outcome);
   find("text").value = "";
   find("text").focus();
+  loss = "";
   try {
     const taken = await socket.timeout(PATIENCE).emitWithAck(event, content);
     outcome.dataset.outcome = taken ? "acknowledged" : "failed";
     outcome.textContent = taken ? "✓ acknowledged by the server" : "✕ the server could not pass it on";
   } catch (error) {
     outcome.dataset.outcome = "failed";
-    outcome.textContent = `✕ not acknowledged (${error.message})`;
+    outcome.textContent = `✕ ${loss || `not acknowledged (${error.message})`}`;
   }
 }
 

@@ -5,6 +5,8 @@ const PACKETS = {
   40: "connect", 41: "disconnect", 42: "event", 43: "acknowledgement", 44: "connect error",
 };
 
+const TOO_LONG = " (the message is too long)";
+
 /** The line of the log for an event, or "" for an event that is not shown. */
 export function line(scene, event, facts) {
   switch (event.event) {
@@ -32,7 +34,7 @@ export function line(scene, event, facts) {
     case "forwarded": {
       const asked = event.tried.map((address) => letter(scene, address) ?? address);
       return `${event.client} (a browser or another program) sends ${event.request.replace(/ HTTP\/.*/, "")}. `
-        + `The answer is ${event.status}, from ${asked.length ? asked.at(-1) : "nginx: it asked no server"}.`;
+        + `The answer is ${event.status}${event.status === 413 ? TOO_LONG : ""}, from ${asked.length ? asked.at(-1) : "nginx: it asked no server"}.`;
     }
     case "published":
       return `Redis passes a message of ${event.bytes} bytes on to its subscribers.`;
@@ -55,7 +57,7 @@ function exchange(scene, event, facts) {
     return `${client} asks ${server}: 400 Session ID unknown.${facts.owner && facts.owner !== server ? ` Its session ${lives(scene, facts.owner)} ${facts.owner}.` : ""}${detour}`;
   }
   if (status === 101) return `${client} opens a WebSocket to ${server}.${detour}`;
-  if (status >= 400) return `${client} asks ${server}: ${status}.${detour}`;
+  if (status >= 400) return `${client} asks ${server}: ${status}${status === 413 ? TOO_LONG : ""}.${detour}`;
   if (!target.includes("transport=")) return `${client} asks ${target}: ${server} answers ${status}.${detour}`;
   if (!target.includes("sid=")) return `${client} opens a session on ${server}.${detour}`;
   if (method === "POST") return `${client} posts to ${server}: ${packet(event.sent ?? "")}.${detour}`;

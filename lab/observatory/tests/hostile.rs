@@ -5,9 +5,13 @@
 
 use std::{net::SocketAddr, process, time::Duration};
 
-use harness::attack::{grew_at_most, idle, meanwhile, no_http, raise_limit, resident, send};
+use harness::{
+    attack::{grew_at_most, idle, meanwhile, no_http, raise_limit, resident, send},
+    browser::Browser,
+};
 use lab::{Event, Observer, Stage};
 use observatory::{Method, Scene};
+use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -100,6 +104,26 @@ async fn viewers_that_read_nothing_do_not_delay_the_others() {
             viewers
         };
         let _viewers = meanwhile(attack, async || ask(address).await).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_log_says_that_a_message_was_too_long() {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    with_a_page(async |address| {
+        let page = browser.page().await;
+        page.goto(&format!("http://{address}/")).await;
+        let event = json!({
+            "event": "forwarded", "client": "10.0.0.1", "status": 413, "tried": [],
+            "request": "POST /socket.io/?EIO=4 HTTP/1.1",
+        });
+        let line = format!("import('./words.js').then(({{ line }}) => line({{}}, {event}, {{}}))");
+        let line = page.js(&line).await;
+        let said = "The answer is 413 (the message is too long), from nginx";
+        assert!(line.as_str().unwrap().contains(said), "{line}");
     })
     .await;
 }

@@ -36,14 +36,18 @@ pub const INTEGRITY: &str =
 /// The mark in a page that is replaced by the client's `<script>`.
 pub const CLIENT: &str = "<!-- client -->";
 
-/// The files that every page may use: `look.css`, `inter.woff2`, `socket.io.min.js`, and the module
-/// `servers.js`.
+/// The files that every page may use: `look.css`, `inter.woff2`, `socket.io.min.js`, and the modules
+/// `servers.js` and `losses.js`.
 pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new()
         .route("/look.css", get(css(include_str!("../look/look.css"))))
         .route("/inter.woff2", get(typeface))
         .route("/socket.io.min.js", get(client))
         .route("/servers.js", get(javascript(servers())))
+        .route(
+            "/losses.js",
+            get(javascript(include_str!("../look/losses.js"))),
+        )
         .route("/favicon.ico", get(StatusCode::NO_CONTENT))
 }
 

@@ -3,10 +3,15 @@
 //! [`bounds`] limits the memory and the time that one client can use.
 
 pub mod bounds;
+mod caches;
 mod console;
+mod frames;
+mod handshakes;
 pub mod health;
 pub mod lingering;
 pub mod origins;
+mod requests;
+mod too_long;
 mod versions;
 
 use std::{
@@ -19,12 +24,14 @@ use std::{
 use axum::{Router, middleware::from_fn};
 use bounds::Connection;
 pub use console::log;
+use frames::Measured;
 use origins::Origins;
 use tokio::{
     net::{TcpListener, TcpStream},
     signal::unix::{Signal, SignalKind, signal},
     time::timeout,
 };
+pub use too_long::MAX_PAYLOAD;
 
 /// Listens on the port in the environment variable `PORT`, or on 8000. The address is the one in
 /// `LISTEN`, or 127.0.0.1, which only this machine can reach. In a container, `LISTEN` is 0.0.0.0:
@@ -105,7 +112,12 @@ pub async fn serve_guarded<C: Connection>(
     app: Router,
     drain: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let app = app.layer(from_fn(versions::name_refused));
+    let app = app
+        .layer(from_fn(too_long::say_why))
+        .layer(from_fn(handshakes::refuse_broken))
+        .layer(from_fn(versions::name_refused))
+        .layer(from_fn(caches::forbid));
+    let guard = |stream, client| Measured::new(guard(stream, client));
     let (asked, insisted) = (Signals::new()?, Signals::new()?);
     let port = listener.local_addr()?.port();
     log(format!(

@@ -19,6 +19,8 @@ use axum::{
 };
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use crate::requests::is_socket_io;
+
 /// The pages that may connect: pages of this machine, and pages of the named origins.
 ///
 /// A program that is not a browser can send any `Origin`, or none. So this protects users, whose
@@ -68,9 +70,8 @@ impl Origins {
 }
 
 async fn refuse_others(State(origins): State<Origins>, request: Request, next: Next) -> Response {
-    let is_socket = request.uri().path().starts_with("/socket.io");
     match request.headers().get(ORIGIN) {
-        Some(origin) if is_socket && !origins.has(origin) => (
+        Some(origin) if is_socket_io(request.uri()) && !origins.has(origin) => (
             StatusCode::FORBIDDEN,
             "pages of this origin may not connect: only pages of ALLOWED_ORIGIN may",
         )

@@ -12,7 +12,10 @@ use axum::{
     response::Response,
 };
 
-use crate::console::log;
+use crate::{
+    console::log,
+    requests::{is_socket_io, parameter},
+};
 
 /// Passes a request on. If it was refused for its version, this is logged, once for each kind.
 pub(crate) async fn name_refused(request: Request, next: Next) -> Response {
@@ -30,11 +33,10 @@ pub(crate) async fn name_refused(request: Request, next: Next) -> Response {
 fn refusal(uri: &Uri) -> Option<(&'static Once, &'static str)> {
     static OLD: Once = Once::new();
     static OTHER: Once = Once::new();
-    if !uri.path().starts_with("/socket.io") {
+    if !is_socket_io(uri) {
         return None;
     }
-    let mut parts = uri.query()?.split('&');
-    match parts.find_map(|part| part.strip_prefix("EIO=")) {
+    match parameter(uri, "EIO") {
         Some("4") => None,
         Some("3") => Some((
             &OLD,

@@ -20,6 +20,7 @@ use std::{
 
 pub use engineio::{OpenPacket, Packet, Polling, WebSocket};
 pub use http::{Answer, Connection};
+use hyper::header::HeaderName;
 pub use socketio::{Received, Socket, Transport};
 
 use crate::seen::event::Event;
@@ -55,6 +56,8 @@ struct Who {
     query: String,
     /// The origin of the page that its requests claim to come from.
     origin: Option<String>,
+    /// Headers that most clients do not send.
+    headers: Vec<(HeaderName, String)>,
     keeps_cookies: bool,
     /// How long it waits for an answer that should come immediately.
     patience: Duration,
@@ -151,6 +154,13 @@ impl Client {
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         self.with(|who| who.patience = patience)
+    }
+
+    /// The same client, but it sends another header, or another value than a client should.
+    #[must_use]
+    pub fn with_header(self, name: &'static str, value: &str) -> Self {
+        let header = (HeaderName::from_static(name), value.to_owned());
+        self.with(|who| who.headers.push(header))
     }
 
     /// The same client, but its events go to `listener` only, as they happen.

@@ -53,6 +53,21 @@ pub async fn send(address: SocketAddr, bytes: &[u8], patience: Duration) -> Opti
     Some(String::from_utf8_lossy(&answer).into_owned())
 }
 
+/// Bytes sent over a connection of their own, and the head of the answer. The connection may stay
+/// open, as a WebSocket does.
+pub async fn head(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.expect("somebody listens");
+    stream.write_all(bytes).await.expect("it is open");
+    let mut head = Vec::new();
+    let reading = async {
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.expect("an answer"));
+        }
+    };
+    timeout(NOTICEABLE, reading).await.expect("an answer");
+    String::from_utf8_lossy(&head).into_owned()
+}
+
 /// Sends `start`, and then `drop` each second: a slow sender, as slowloris is. Returns
 /// after how long it was thrown out; `None` if it was not within `patience`.
 pub async fn drip(

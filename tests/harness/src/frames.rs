@@ -75,6 +75,11 @@ pub struct Frames(TcpStream);
 
 impl Frames {
     pub async fn open(address: SocketAddr) -> Self {
+        Self::asked(address).await.expect("a WebSocket")
+    }
+
+    /// The same; `None` if it is refused with 400.
+    pub async fn asked(address: SocketAddr) -> Option<Self> {
         let mut stream = TcpStream::connect(address).await.expect("somebody listens");
         stream
             .write_all(
@@ -89,8 +94,11 @@ impl Frames {
             .read_exact(&mut head)
             .await
             .expect("somebody listens");
-        assert_eq!(&head, b"HTTP/1.1 101");
-        Self(stream)
+        match &head {
+            b"HTTP/1.1 101" => Some(Self(stream)),
+            b"HTTP/1.1 400" => None,
+            other => panic!("{}", String::from_utf8_lossy(other)),
+        }
     }
 
     pub async fn text(&mut self, payload: &[u8]) {
@@ -119,6 +127,14 @@ impl Frames {
     pub async fn bytes(&mut self, bytes: &[u8]) {
         // The server may have closed it already, which is what it should do.
         let _closed = self.0.write_all(bytes).await;
+    }
+
+    /// All that comes until the server closes it.
+    pub async fn rest(mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        let closed = timeout(PATIENCE, self.0.read_to_end(&mut rest)).await;
+        closed.expect("it closes").expect("no reset");
+        rest
     }
 
     /// Whether the server closes it.

@@ -171,7 +171,7 @@ async fn begin(address: SocketAddr, bytes: &[u8]) {
     answered.expect("an answer").unwrap();
 }
 
-async fn attack(nginx: SocketAddr) {
+async fn attack(nginx: SocketAddr, speaks: Speaks) {
     let long_wait = 2 * PATIENCE;
     let requests = iter(without_a_session());
     requests
@@ -210,10 +210,14 @@ async fn attack(nginx: SocketAddr) {
             polling.open.sid
         );
         let _answer = mallory.post(&own, packet.clone()).await;
-        let mut frames = Frames::open(nginx).await;
-        frames.text(packet.as_bytes()).await;
-        frames.frame(0x82, packet.as_bytes()).await;
-        frames.bytes(b"no frame").await;
+        // A WebSocket needs HTTP/1.1 on each part of the way.
+        let frames = Frames::asked(nginx).await;
+        assert_eq!(frames.is_none(), matches!(speaks, Speaks::Http10));
+        if let Some(mut frames) = frames {
+            frames.text(packet.as_bytes()).await;
+            frames.frame(0x82, packet.as_bytes()).await;
+            frames.bytes(b"no frame").await;
+        }
     }
 }
 
@@ -255,6 +259,6 @@ async fn nothing_that_one_client_sends_makes_nginx_give_up_a_server() {
                 );
             }
         };
-        meanwhile(attack(nginx), ask).await;
+        meanwhile(attack(nginx, speaks), ask).await;
     }
 }

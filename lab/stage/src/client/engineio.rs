@@ -19,7 +19,10 @@ use tokio_tungstenite::{
     tungstenite::{self, Message, client::IntoClientRequest},
 };
 
-use super::{Answer, Client, Error, http::tried};
+use super::{
+    Answer, Client, Error,
+    http::{fields, tried},
+};
 use crate::seen::event::Event;
 
 /// Joins the packets of one polling payload.
@@ -189,6 +192,8 @@ pub struct WebSocket {
     incoming: Pin<Box<dyn Stream<Item = tungstenite::Result<Message>> + Send>>,
     /// The server at the other end, if nginx named it.
     pub owner: Option<SocketAddr>,
+    /// The answer to the handshake.
+    pub answer: Answer,
 }
 
 impl WebSocket {
@@ -233,16 +238,18 @@ impl WebSocket {
             status: response.status().as_u16(),
             body: String::new(),
             tried: tried(response.headers()),
+            headers: fields(response.headers()),
         };
         let owner = answer.server();
         let (outgoing, incoming) = socket.split();
         Ok((
-            answer,
+            answer.clone(),
             Self {
                 client: client.clone(),
                 outgoing: Box::pin(outgoing),
                 incoming: Box::pin(incoming),
                 owner,
+                answer,
             },
         ))
     }
@@ -270,6 +277,12 @@ impl WebSocket {
                 }
                 // The WebSocket's own control frames carry no packets.
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(Message::Close(Some(close)))) => {
+                    let why = format!("{} {}", u16::from(close.code), close.reason);
+                    return Err(Error::Unexpected(format!(
+                        "the WebSocket was closed: {why}"
+                    )));
+                }
                 Some(Ok(_)) | None => {
                     return Err(Error::Unexpected("the WebSocket was closed".to_owned()));
                 }

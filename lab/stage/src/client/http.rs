@@ -15,7 +15,7 @@ use hyper::{
     Method, Request,
     body::Bytes,
     client::conn::http1::{self, SendRequest},
-    header::{CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderName, ORIGIN, SET_COOKIE},
+    header::{CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, SET_COOKIE},
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -36,6 +36,8 @@ pub struct Answer {
     pub status: u16,
     /// The body, as text.
     pub body: String,
+    /// The headers, in the order in which they came.
+    pub headers: Vec<(String, String)>,
     /// The servers that nginx asked, in order (`X-Upstream`); empty without nginx.
     pub tried: Vec<SocketAddr>,
 }
@@ -229,6 +231,7 @@ impl Client {
             status: head.status.as_u16(),
             body: String::from_utf8_lossy(&body).into_owned(),
             tried: tried(&head.headers),
+            headers: fields(&head.headers),
         })
     }
 
@@ -244,6 +247,7 @@ impl Client {
         if let Some(cookie) = lock(&self.inner.cookie).clone() {
             headers.push((COOKIE, cookie));
         }
+        headers.extend(self.inner.who.headers.clone());
         headers
     }
 
@@ -320,6 +324,15 @@ pub(super) fn tried(headers: &HeaderMap) -> Vec<SocketAddr> {
         .unwrap_or_default()
 }
 
+/// Headers as text.
+pub(super) fn fields(headers: &HeaderMap) -> Vec<(String, String)> {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let headers = headers.iter();
+    headers
+        .map(|(name, value)| (name.to_string(), text(value)))
+        .collect()
+}
+
 impl From<Tungstenite> for Error {
     fn from(error: Tungstenite) -> Self {
         match error {
@@ -327,6 +340,7 @@ impl From<Tungstenite> for Error {
             Tungstenite::Http(response) => Self::Refused(Answer {
                 status: response.status().as_u16(),
                 tried: tried(response.headers()),
+                headers: fields(response.headers()),
                 body: response
                     .body()
                     .as_deref()

@@ -101,6 +101,13 @@ pub async fn methods(stage: &mut Stage) -> Result<()> {
             "inserted cookie: clients that keep none do not connect",
         ),
         Method::new(
+            "cookie io prefix",
+            "04-wrong-cookie-io.cfg",
+            [Nobody; 3],
+            "cookie io prefix: nobody sets that cookie, so no client connects",
+        )
+        .keeping_cookies(),
+        Method::new(
             "WebSocket only",
             "04-round-robin.cfg",
             [Several; 3],

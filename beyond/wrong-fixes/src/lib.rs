@@ -6,11 +6,12 @@
 pub mod measure;
 
 use ch03_socket_polling::experiments::Tally;
-use lab::{Result, Stage, Transport};
+use lab::{Result, Stage, Transport, client::Answer};
 
 use crate::measure::{
-    BACKUP, BLOCKED, CLIENTS, NO_UPGRADE, Poll, a_dies, all_fail, connect, least_busy,
-    nginx_refuses_backup, own_servers, reasons, silence, unknown_sessions,
+    BACKUP, BLOCKED, CLIENTS, LONG, NO_UPGRADE, Poll, a_dies, all_fail, bystander, connect,
+    connect_with_cookies, handshake_at, least_busy, nginx_refuses_backup, own_servers, reasons,
+    silence, unknown_sessions,
 };
 
 /// The right config for most of these.
@@ -74,7 +75,31 @@ pub async fn read_timeout(stage: &mut Stage) -> Result<()> {
         "",
         wrong.poll == Poll::UnknownToAnother,
     );
+    let bystander_asks = async |url: &str, stage: &Stage, limit| {
+        bystander(url, &stage.client("you", url).telling(|_| {}), limit).await
+    };
+    let beside = bystander_asks(&url, stage, LONG).await;
+    let after = beside.refused_after.unwrap_or(LONG);
+    stage.claim_failure(
+        "and a client beside it, which did nothing wrong, gets 502",
+        format!(
+            "after {:.0} s; {} answers before",
+            after.as_secs_f64(),
+            beside.answered
+        ),
+        beside.refused_after.is_some() && beside.answered > 0,
+    );
+    stage.note(
+        "The silent client connects again, to the next server, and nginx gives that one\n\
+         up too. Then no server is left, for ten seconds.",
+    );
     let url = stage.nginx.start(RIGHT).await?;
+    let beside = bystander_asks(&url, stage, after).await;
+    stage.claim_seen(
+        "right config: in the same time, the other client gets no 502",
+        format!("{} answers", beside.answered),
+        beside.refused_after.is_none() && beside.answered > 0,
+    );
     let right = silence(&url, &stage.client("you", &url)).await?;
     stage.claim_seen(
         "right config: no WebSocket is closed in 3 s of silence",
@@ -85,6 +110,74 @@ pub async fn read_timeout(stage: &mut Stage) -> Result<()> {
         "right config: the poll is still held after 3 s",
         right.poll == Poll::Held,
     );
+    Ok(())
+}
+
+/// `hash $cookie_io`: nobody sets that cookie.
+pub async fn cookie_io(stage: &mut Stage) -> Result<()> {
+    stage.servers.start(3, &[]).await?;
+    let url = stage.nginx.start("beyond/04-wrong-cookie-io.conf").await?;
+    let connected = connect_with_cookies(&url).await;
+    stage.claim_failure("no client connects", of_all(connected), connected == 0);
+    let url = stage.nginx.start("04-cookie.conf").await?;
+    let connected = connect_with_cookies(&url).await;
+    stage.claim_seen(
+        "right config, with a cookie that nginx sets: all clients connect",
+        of_all(connected),
+        connected == usize::from(CLIENTS),
+    );
+    Ok(())
+}
+
+/// The service is at a sub-path: `proxy_pass` with and without a slash at its end.
+pub async fn sub_path(stage: &mut Stage) -> Result<()> {
+    stage.servers.start(3, &[]).await?;
+    let path = "/chat/socket.io/";
+    let url = stage.nginx.start("beyond/04-wrong-sub-path.conf").await?;
+    let answer = handshake_at(&stage.client("you", &url), path).await?;
+    stage.claim_failure(
+        "the server has nothing at that path",
+        answer.status.to_string(),
+        answer.status == 404,
+    );
+    let url = stage.nginx.start("beyond/04-sub-path.conf").await?;
+    let answer = handshake_at(&stage.client("you", &url), path).await?;
+    stage.claim(
+        "right config: the handshake is answered",
+        opens_a_session(&answer),
+    );
+    Ok(())
+}
+
+/// Another `location` answers the handshake.
+pub async fn location(stage: &mut Stage) -> Result<()> {
+    stage.servers.start(3, &[]).await?;
+    let url = stage.nginx.start("beyond/04-wrong-location.conf").await?;
+    let answer = handshake_at(&stage.client("you", &url), "/socket.io/").await?;
+    stage.claim_failure(
+        "the answer is 200, and it is a page",
+        "",
+        answer.status == 200 && !opens_a_session(&answer),
+    );
+    let url = stage.nginx.start(RIGHT).await?;
+    let answer = handshake_at(&stage.client("you", &url), "/socket.io/").await?;
+    stage.claim(
+        "right config: the handshake is answered",
+        opens_a_session(&answer),
+    );
+    Ok(())
+}
+
+/// `Connection: upgrade` with every request: it looks wrong, and is harmless.
+pub async fn constant_upgrade(stage: &mut Stage) -> Result<()> {
+    stage.servers.start(3, &[]).await?;
+    let config = "beyond/04-constant-upgrade.conf";
+    let url = stage.nginx.start(config).await?;
+    for transport in [Transport::Polling, Transport::WebSocket, Transport::Upgrade] {
+        let tally = connect(&url, transport).await;
+        let claim = format!("harmless: {transport}: all clients connect");
+        all_connect(stage, &claim, &tally);
+    }
     Ok(())
 }
 
@@ -166,6 +259,11 @@ pub async fn websocket_only(stage: &mut Stage) -> Result<()> {
         &tally,
     );
     Ok(())
+}
+
+/// Whether an answer is the first packet of a session.
+pub fn opens_a_session(answer: &Answer) -> bool {
+    answer.status == 200 && answer.body.starts_with("0{\"sid\"")
 }
 
 async fn right_config(stage: &mut Stage, transport: Transport) -> Result<()> {

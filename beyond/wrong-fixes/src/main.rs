@@ -11,7 +11,10 @@ use std::process::ExitCode;
 
 use ch03_socket_polling::serve;
 use lab::Lesson;
-use wrong_fixes::{arg_sid, backup, no_upgrade, read_timeout, realip, websocket_only, workers};
+use wrong_fixes::{
+    arg_sid, backup, constant_upgrade, cookie_io, location, no_upgrade, read_timeout, realip,
+    sub_path, websocket_only, workers,
+};
 
 fn main() -> ExitCode {
     Lesson::new("Wrong fixes, and the right ones", serve)
@@ -23,6 +26,11 @@ fn main() -> ExitCode {
             "arg-sid",
             "hash $arg_sid: the session ID chooses the server",
             arg_sid,
+        )
+        .with(
+            "cookie-io",
+            "hash $cookie_io: a cookie that nobody sets chooses the server",
+            cookie_io,
         )
         .with(
             "no-upgrade",
@@ -49,6 +57,21 @@ fn main() -> ExitCode {
             "websocket-only",
             "Clients use only WebSocket, and a proxy blocks it",
             websocket_only,
+        )
+        .with(
+            "sub-path",
+            "The service is at /chat/: proxy_pass without a slash at its end",
+            sub_path,
+        )
+        .with(
+            "location",
+            "Another location answers the handshake",
+            location,
+        )
+        .with(
+            "constant-upgrade",
+            "Connection: upgrade with every request, which is harmless",
+            constant_upgrade,
         )
         .ends_by_itself()
         .run()

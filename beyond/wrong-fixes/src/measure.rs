@@ -11,15 +11,21 @@ use ch03_socket_polling::experiments::{Tally, connect_one_by_one, is_session_unk
 use ch04_ip_hash::{Addresses, connect_from, ip_hash, per_server, servers_of};
 use lab::{
     Client, Result, Socket, Stage, Transport,
-    client::{Error, Polling},
+    client::{Answer, Error, Polling},
 };
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, interval, sleep, timeout},
+};
 
 /// How many clients try each config.
 pub const CLIENTS: u8 = 30;
 
 /// How long clients and servers send nothing.
 const IDLE: Duration = Duration::from_secs(3);
+
+/// How long a bystander waits for its first 502.
+pub const LONG: Duration = Duration::from_secs(30);
 
 /// How a WebSocket fails if nginx does not pass its headers on.
 pub const NO_UPGRADE: &str = "400";
@@ -110,6 +116,67 @@ pub async fn silence(url: &str, client: &Client) -> Result<Silence> {
         cut: ended.into_iter().filter(|ended| *ended).count(),
         poll,
     })
+}
+
+/// How another client fares next to a silent one.
+#[derive(Debug)]
+pub struct Bystander {
+    /// How many of its requests were answered.
+    pub answered: usize,
+    /// When one was refused with 502; `None` if none was.
+    pub refused_after: Option<Duration>,
+}
+
+/// A client asks for a file, twenty times a second. Beside it, `silent` opens a session, sends
+/// nothing, and connects again when its poll ends. Ends with the first 502, or after `limit`.
+pub async fn bystander(url: &str, silent: &Client, limit: Duration) -> Bystander {
+    let client = Client::at("bystander", url, Addresses::ManySubnets.address(1));
+    let started = Instant::now();
+    let mut seen = Bystander {
+        answered: 0,
+        refused_after: None,
+    };
+    let asks = async {
+        let mut turns = interval(Duration::from_millis(50));
+        while started.elapsed() < limit {
+            turns.tick().await;
+            match client.get_once("/favicon.ico").await {
+                Ok(answer) if answer.status == 502 => {
+                    seen.refused_after = Some(started.elapsed());
+                    return;
+                }
+                Ok(_) | Err(_) => seen.answered += 1,
+            }
+        }
+    };
+    tokio::select! {
+        () = asks => {}
+        () = silent_again_and_again(silent) => {}
+    }
+    seen
+}
+
+/// Opens a session and polls until a poll fails; then again.
+async fn silent_again_and_again(client: &Client) {
+    loop {
+        if let Ok(polling) = Polling::open(client).await {
+            while polling.poll().await.is_ok() {}
+        }
+        // The official client waits a second before it connects again, on average.
+        sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// How many clients of one address connect, one after the other. They keep cookies.
+pub async fn connect_with_cookies(url: &str) -> usize {
+    let (connected, _) = connect_from(Addresses::One, url, CLIENTS, Transport::Upgrade, true).await;
+    connected.len()
+}
+
+/// Asks for a session at a path. Returns the answer.
+pub async fn handshake_at(client: &Client, path: &str) -> Result<Answer, Error> {
+    let target = format!("{path}?EIO=4&transport=polling");
+    client.get_once(&target).await
 }
 
 async fn poll_in_silence(client: &Client) -> Result<Poll> {

@@ -6,9 +6,11 @@ use serde_json::{Value, json};
 use wrong_fixes::{
     RIGHT,
     measure::{
-        BACKUP, BLOCKED, CLIENTS, NO_UPGRADE, Poll, a_dies, all_fail, connect, least_busy,
-        nginx_refuses_backup, own_servers, silence, unknown_sessions,
+        BACKUP, BLOCKED, CLIENTS, LONG, NO_UPGRADE, Poll, a_dies, all_fail, bystander, connect,
+        connect_with_cookies, handshake_at, least_busy, nginx_refuses_backup, own_servers, silence,
+        unknown_sessions,
     },
+    opens_a_session,
 };
 
 use crate::LESSON;
@@ -64,6 +66,60 @@ async fn with_the_right_read_timeout_silence_cuts_nobody() {
     assert_eq!(silence.connected, usize::from(CLIENTS), "{silence:?}");
     assert_eq!(silence.cut, 0, "{silence:?}");
     assert_eq!(silence.poll, Poll::Held);
+}
+
+#[tokio::test]
+async fn next_to_a_silent_client_a_bystander_gets_502_and_with_the_right_timeout_it_does_not() {
+    let (_bench, url) = bench("beyond/04-wrong-read-timeout.conf").await;
+    let wrong = bystander(&url, &Client::new("silent", &url), LONG).await;
+    let after = wrong.refused_after.expect("a 502");
+    assert!(wrong.answered > 0, "{wrong:?}");
+
+    let (_bench, url) = bench(RIGHT).await;
+    let right = bystander(&url, &Client::new("silent", &url), after).await;
+    assert_eq!(right.refused_after, None, "{right:?}");
+    assert!(right.answered > 0, "{right:?}");
+}
+
+#[tokio::test]
+async fn a_cookie_that_nobody_sets_chooses_no_server() {
+    for (config, connected) in [
+        ("beyond/04-wrong-cookie-io.conf", 0),
+        ("04-cookie.conf", usize::from(CLIENTS)),
+    ] {
+        let (_bench, url) = bench(config).await;
+        assert_eq!(connect_with_cookies(&url).await, connected, "{config}");
+    }
+}
+
+#[tokio::test]
+async fn a_sub_path_needs_the_slash_at_the_end_of_proxy_pass() {
+    for (config, status) in [
+        ("beyond/04-wrong-sub-path.conf", 404),
+        ("beyond/04-sub-path.conf", 200),
+    ] {
+        let (_bench, url) = bench(config).await;
+        let client = Client::new("you", &url);
+        let answer = handshake_at(&client, "/chat/socket.io/").await.unwrap();
+        assert_eq!(answer.status, status, "{config}");
+        assert_eq!(opens_a_session(&answer), status == 200, "{config}");
+    }
+}
+
+#[tokio::test]
+async fn another_location_answers_the_handshake_with_a_page() {
+    let (_bench, url) = bench("beyond/04-wrong-location.conf").await;
+    let client = Client::new("you", &url);
+    let answer = handshake_at(&client, "/socket.io/").await.unwrap();
+    assert_eq!(answer.status, 200);
+    assert!(!opens_a_session(&answer), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_constant_connection_upgrade_is_harmless() {
+    for transport in [Transport::Polling, Transport::WebSocket, Transport::Upgrade] {
+        all_connect("beyond/04-constant-upgrade.conf", transport).await;
+    }
 }
 
 #[tokio::test]

@@ -23,8 +23,8 @@ pub(crate) async fn no_upgrade(stage: &mut Stage) -> Result<()> {
     let url = three_servers(stage, "02-round-robin.conf").await?;
     let connected = Socket::connect(&stage.client("you", &url), Transport::WebSocket, None).await;
     stage.note(
-        "With only `proxy_pass`, nginx speaks HTTP/1.0 to the server and drops the\n\
-         header Upgrade. So the server sees a plain GET, which opens no WebSocket.",
+        "With only `proxy_pass`, nginx drops the header Upgrade, and before version\n\
+         1.29.7 it speaks HTTP/1.0. The server sees a plain GET: no WebSocket opens.",
     );
     let error = connected.err();
     let refusal = error.as_ref().and_then(Error::refusal);

@@ -46,6 +46,18 @@ pub fn of(processes: &BTreeSet<u32>) -> Listening {
     listening
 }
 
+/// How many connections of this machine to a server are open. Linux only.
+pub fn connections_to(server: SocketAddr) -> usize {
+    /// `TCP_ESTABLISHED` of the kernel's `tcp_states.h`.
+    const ESTABLISHED: &str = "01";
+    let text = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let rows = text.lines().skip(1).filter(|row| {
+        let fields: Vec<_> = row.split_whitespace().collect();
+        fields[3] == ESTABLISHED && address(fields[2]) == server
+    });
+    rows.count()
+}
+
 /// The addresses of all listening sockets in such a table, by inode.
 fn table(path: &str) -> BTreeMap<String, SocketAddr> {
     /// `TCP_LISTEN` of the kernel's `tcp_states.h`.

@@ -10,7 +10,9 @@ use failures::requests::{
     restart_under_gets, start_order_servers,
 };
 use futures_util::future::join_all;
-use harness::bench::Bench;
+use harness::{bench::Bench, listening::connections_to};
+use lab::Client;
+use tokio::time::{sleep, timeout};
 
 use crate::{FAILURES, QUIET};
 
@@ -61,6 +63,34 @@ async fn replacing_all_servers_with_max_fails_0_loses_no_get() {
     let replaced = SIGNALS.map(|signal| gets_while_all_are_replaced(config, signal));
     for (row, requests) in join_all(replaced).await {
         assert!(row.holds(), "{row:?} {:?}", requests.reasons());
+    }
+}
+
+/// Also with nginx 1.29.7 and newer, which keeps connections unless a config says no.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn only_the_config_that_says_so_keeps_connections_to_servers() {
+    let _busy = QUIET.read().await;
+    for (config, keeps) in [
+        ("beyond/02-max-fails-0.conf", false),
+        ("beyond/02-keepalive.conf", true),
+    ] {
+        let (bench, url) = bench(config).await;
+        for _ in 0..30 {
+            Client::new("you", &url).get_once("/").await.unwrap();
+        }
+        let server = bench.stage.servers.addresses()[0];
+        if keeps {
+            assert!(connections_to(server) > 0, "{config}");
+        } else {
+            // nginx may close the last one after it has answered. A kept one would stay for 30 s.
+            let closed = timeout(Duration::from_secs(5), async {
+                while connections_to(server) > 0 {
+                    sleep(Duration::from_millis(10)).await;
+                }
+            });
+            closed.await.expect(config);
+        }
     }
 }
 

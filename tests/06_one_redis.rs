@@ -1,13 +1,21 @@
 //! Other applications on the same Redis.
 
+use std::{
+    net::TcpStream,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
 use ch06_full_stack::experiment::User;
 use harness::{
     bench::Bench,
-    binary::{Running, command, run},
+    binary::{Running, command, is_refused, run},
     node::OfficialClient,
+    untested,
 };
 use lab::Transport;
 use serde_json::json;
+use tokio::time::sleep;
 
 use super::{CHAPTER, EMIT};
 
@@ -91,4 +99,59 @@ async fn a_stage_says_so_before_it_uses_a_redis_that_it_did_not_start() {
     chapter.env("REDIS_URL", "embedded");
     let said = run(&mut chapter).stdout;
     assert!(!said.contains("did not start this Redis"), "{said}");
+}
+
+/// Also if a server is killed by hand, and its command is printed.
+#[tokio::test]
+async fn the_password_of_redis_is_shown_nowhere() {
+    let bench = Bench::new(CHAPTER);
+    let address = bench.stage.address(6379).unwrap();
+    let started = Command::new("redis-server")
+        .args(["--port", &address.port().to_string(), "--bind", "127.0.0.1"])
+        .args(["--save", "", "--requirepass", "pa55word"])
+        .stdout(Stdio::null())
+        .spawn();
+    let Ok(mut server) = started else {
+        untested("a password of Redis", "redis-server is missing");
+        return;
+    };
+    while TcpStream::connect(address).is_err() {
+        assert!(server.try_wait().unwrap().is_none(), "it does not start");
+        sleep(Duration::from_millis(10)).await;
+    }
+    let redis = format!("redis://{address}");
+    let with = |password| redis.replace("redis://", &format!("redis://:{password}@"));
+    let stage = |url: &str| {
+        let mut chapter = command(CHAPTER);
+        chapter.args(["adapter", "--ports", "auto"]);
+        chapter.env("REDIS_URL", url);
+        chapter
+    };
+    let checked = run(stage(&with("pa55word")).arg("--check"));
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    assert!(!format!("{checked:?}").contains("pa55word"), "{checked:?}");
+
+    let mut up = Running::start(&mut stage(&with("pa55word")));
+    let mut said = Vec::new();
+    while !said
+        .last()
+        .is_some_and(|line: &String| line.contains("--bin emit"))
+    {
+        said.push(up.line_with(""));
+    }
+    assert!(!said.concat().contains("pa55word"), "{said:?}");
+    assert!(said.concat().contains("redis://***@"), "{said:?}");
+
+    let mut chat = command(CHAPTER);
+    chat.env("PORT", "0");
+    let wrong = with("wr0ng");
+    is_refused(
+        chat.env("REDIS_URL", &wrong),
+        1,
+        &["redis://***@", "refuses the user or the password"],
+    );
+    let outcome = run(chat.env("REDIS_URL", wrong));
+    assert!(!outcome.stderr.contains("wr0ng"), "{outcome:?}");
+    server.kill().unwrap();
+    server.wait().unwrap();
 }

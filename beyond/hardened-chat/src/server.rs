@@ -19,7 +19,7 @@ use ch06_full_stack::{
 use lab::prefixed;
 use lab_server::{listen, log, origins::Origins, serve_guarded};
 use redis::Client;
-use redis_driver::{RedisTarget, ResilientDriver, redis_url, stock_cluster, watch};
+use redis_driver::{RedisTarget, ResilientDriver, shown_redis_url, stock_cluster, watch};
 use serde::Deserialize;
 use serde_json::json;
 use socketioxide::{
@@ -189,7 +189,7 @@ pub async fn serve_with<E: Extra>() -> Result<()> {
 }
 
 fn no_redis() -> String {
-    format!("no Redis answers at {}", redis_url())
+    format!("no Redis answers at {}", shown_redis_url())
 }
 
 fn buffer() -> Result<usize> {

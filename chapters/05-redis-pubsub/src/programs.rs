@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use lab::prefixed;
 use lab_server::log;
 use redis::{AsyncCommands, Client, RedisError};
-use redis_driver::{TargetError, redis_url};
+use redis_driver::{TargetError, Unfit, redis_url, shown_redis_url};
 
 /// Prints every message on the channel `my channel`.
 #[derive(Parser)]
@@ -55,15 +55,15 @@ impl Publisher {
 /// A client of the Redis that `REDIS_URL` names, or of the one on this machine.
 pub fn redis_client() -> Result<Client> {
     names_one_redis()?;
-    let url = redis_url();
-    Client::open(url.as_str()).map_err(|_| {
+    let url = shown_redis_url();
+    Client::open(redis_url()).map_err(|_| {
         anyhow!("REDIS_URL={url} is no Redis URL: it looks like redis://127.0.0.1:6379")
     })
 }
 
 /// Refuses a `REDIS_URL` that names several servers, as it does for a Redis Cluster.
 pub fn names_one_redis() -> Result<()> {
-    let url = redis_url();
+    let url = shown_redis_url();
     ensure!(
         !url.contains(','),
         "REDIS_URL={url} names several servers, and this chapter uses one Redis: name one of them"
@@ -73,8 +73,5 @@ pub fn names_one_redis() -> Result<()> {
 
 /// Says in one sentence that no Redis answers, and what to do.
 pub fn no_answer(error: RedisError) -> TargetError {
-    TargetError::NoAnswer {
-        urls: redis_url(),
-        source: Some(error),
-    }
+    TargetError::of(&redis_url(), Some(Unfit::from(error)))
 }

@@ -64,6 +64,7 @@
 //! the messages of its slots stay on their server. The task that connects also asks the cluster
 //! who owns which slot: once a second, and whenever a connection is lost.
 
+mod check;
 mod connection;
 mod driver;
 mod node;
@@ -74,12 +75,15 @@ mod redis_target;
 mod shared;
 mod slots;
 
+pub use check::Unfit;
 pub use connection::Connection;
 pub use driver::ResilientDriver;
 pub use notice::Notice;
 pub use publisher::Publisher;
 pub use receipt::{Receipt, watch};
-pub use redis_target::{RedisTarget, TargetError, redis_url, stock_cluster};
+pub use redis_target::{
+    RedisTarget, TargetError, redis_url, shown_redis_url, stock_cluster, without_password,
+};
 
 /// Compiles the example in the README.
 #[cfg(doctest)]

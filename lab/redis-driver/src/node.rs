@@ -17,7 +17,8 @@ use tokio::{
 };
 
 use crate::{
-    Notice,
+    Notice, Unfit,
+    check::{forbidden, is_master},
     connection::{ANSWER_LIMIT, RETRY_DELAY, connect_to, too_slow},
     shared::{Outgoing, Shared},
 };
@@ -143,6 +144,13 @@ impl Node {
             },
         );
         let mut connection = connect_to(&self.at, config).await?;
+        if !self.is_sharded {
+            // On each connection: after a failover, a replica may answer at the master's address.
+            // It accepts messages, and passes them on to no other server.
+            is_master(&mut connection)
+                .await
+                .map_err(Unfit::into_error)?;
+        }
         // From here on, messages of this connection are delivered.
         *self.connection_mut() = Connection {
             open: None,
@@ -194,13 +202,14 @@ impl Node {
         mut connection: MultiplexedConnection,
         channel: String,
     ) -> RedisResult<()> {
-        if self.is_sharded {
+        let outcome = if self.is_sharded {
             // For one channel there is one answer, as for any other command.
             let mut subscribe = cmd("SSUBSCRIBE");
-            subscribe.arg(channel).exec_async(&mut connection).await
+            subscribe.arg(&channel).exec_async(&mut connection).await
         } else {
-            connection.subscribe(channel).await
-        }
+            connection.subscribe(&channel).await
+        };
+        outcome.map_err(|error| forbidden(&channel, error))
     }
 
     /// Ends a subscription. A Redis that is away has forgotten it already.

@@ -3,11 +3,13 @@
 use std::{env, fmt};
 
 use redis::{
-    AsyncConnectionConfig, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion,
-    RedisError, cluster::ClusterClient, cmd,
+    ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisError, cluster::ClusterClient,
 };
 
-use crate::connection::{Connection, connect_to, resp3_cluster};
+use crate::{
+    check::{Unfit, is_in_a_cluster},
+    connection::{Connection, resp3_cluster},
+};
 
 /// A single Redis, or a Redis Cluster.
 ///
@@ -36,22 +38,21 @@ impl RedisTarget {
     /// of its nodes, separated by commas. One node that answers is enough.
     ///
     /// # Errors
-    /// When `urls` is not valid, no Redis answers, or several single Redis servers are named.
+    /// When `urls` is not valid, no Redis answers, or several single Redis servers are named; when
+    /// the password is wrong, or the server is a Sentinel or a replica ([`Unfit`]).
     pub async fn at(urls: &str) -> Result<Self, TargetError> {
         let named = urls.split(',').map(|url| resp3(url.trim()));
-        let named = named.collect::<Result<Vec<_>, _>>()?;
-        let mut silence = None;
+        let named = named.collect::<Result<Vec<_>, _>>();
+        let named = named.map_err(|error| error(without_password(urls)))?;
+        let mut unfit = None;
         for node in &named {
             match is_in_a_cluster(node).await {
                 Ok(true) => return Ok(Self::Cluster(named)),
                 Ok(false) => return one_of(named, urls),
-                Err(error) => silence = Some(error),
+                Err(why) => unfit = Some(why),
             }
         }
-        Err(TargetError::NoAnswer {
-            urls: urls.to_owned(),
-            source: silence,
-        })
+        Err(TargetError::of(urls, unfit))
     }
 
     /// Opens a connection for commands of the application's own.
@@ -80,11 +81,18 @@ pub fn redis_url() -> String {
     env::var("REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned())
 }
 
-/// Why there is no [`RedisTarget`]. Its text is one sentence.
+/// The same for a text that people read: `***` takes the place of a user and a password.
+pub fn shown_redis_url() -> String {
+    without_password(&redis_url())
+}
+
+/// Why there is no [`RedisTarget`]. Its text is one sentence, and contains no password.
 #[derive(Debug)]
 pub enum TargetError {
     /// This is not a Redis URL.
     NotAUrl(String),
+    /// The URL asks for TLS.
+    Tls(String),
     /// Several servers are named, and they are not a cluster.
     Several(String),
     /// No Redis answers.
@@ -92,8 +100,28 @@ pub enum TargetError {
         /// The URLs, as they were given.
         urls: String,
         /// What happened at the last of them.
-        source: Option<RedisError>,
+        source: Option<Unfit>,
     },
+    /// A server answers, and cannot be used.
+    Unfit {
+        /// The URLs, without the password.
+        urls: String,
+        /// Why it cannot be used.
+        why: Unfit,
+    },
+}
+
+impl TargetError {
+    /// Says why the Redis at `urls` cannot be used.
+    pub fn of(urls: &str, why: Option<Unfit>) -> Self {
+        let urls = without_password(urls);
+        match why {
+            Some(why) if !matches!(why, Unfit::Silent(_) | Unfit::NotRedis) => {
+                Self::Unfit { urls, why }
+            }
+            source => Self::NoAnswer { urls, source },
+        }
+    }
 }
 
 impl fmt::Display for TargetError {
@@ -103,6 +131,11 @@ impl fmt::Display for TargetError {
                 f,
                 "REDIS_URL names {url:?}, which is not a Redis URL: use one such as \
                  redis://127.0.0.1:6379, or several nodes of a cluster, separated by commas"
+            ),
+            Self::Tls(url) => write!(
+                f,
+                "REDIS_URL={url} asks for TLS, which this workspace does not support: name a port \
+                 of Redis without TLS, with redis:// in place of rediss://"
             ),
             Self::Several(urls) => write!(
                 f,
@@ -116,23 +149,16 @@ impl fmt::Display for TargetError {
                      REDIS_URL"
                 )?;
                 match source {
-                    Some(source) if source.kind() == ErrorKind::Parse => {
-                        write!(f, ": the program that answers there is not Redis")
-                    }
-                    // An answer that is not Redis' may contain anything, line breaks too.
-                    Some(source) => write!(f, ": {}", one_line(&source.to_string())),
+                    Some(source) => write!(f, ": {source}"),
                     None => Ok(()),
                 }
             }
+            Self::Unfit { urls, why } => write!(f, "REDIS_URL={urls} cannot be used: {why}"),
         }
     }
 }
 
 impl std::error::Error for TargetError {}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
 
 /// The `redis` crate's client of a cluster, over RESP3: what the stock driver for a cluster,
 /// `ClusterDriver`, needs.
@@ -140,10 +166,24 @@ pub fn stock_cluster(nodes: &[ConnectionInfo]) -> Result<ClusterClient, RedisErr
     resp3_cluster(nodes).build()
 }
 
-fn resp3(url: &str) -> Result<ConnectionInfo, TargetError> {
+/// The URLs, with `***` in place of all that may be a user or a password.
+pub fn without_password(urls: &str) -> String {
+    let scheme = urls.split_once("://").map_or("redis", |(scheme, _)| scheme);
+    match urls.rsplit_once('@') {
+        // The URL of a Unix socket names them behind a question mark.
+        _ if urls.contains('?') => format!("{scheme}://***"),
+        Some((_, host)) => format!("{scheme}://***@{host}"),
+        None => urls.to_owned(),
+    }
+}
+
+fn resp3(url: &str) -> Result<ConnectionInfo, fn(String) -> TargetError> {
+    if url.starts_with("rediss://") || url.starts_with("valkeys://") {
+        return Err(TargetError::Tls);
+    }
     let info = url
         .into_connection_info()
-        .map_err(|_| TargetError::NotAUrl(url.to_owned()))?;
+        .map_err(|_| TargetError::NotAUrl as fn(String) -> TargetError)?;
     let resp3 = info.redis_settings().clone();
     Ok(info.set_redis_settings(resp3.set_protocol(ProtocolVersion::RESP3)))
 }
@@ -151,23 +191,6 @@ fn resp3(url: &str) -> Result<ConnectionInfo, TargetError> {
 fn one_of(mut named: Vec<ConnectionInfo>, urls: &str) -> Result<RedisTarget, TargetError> {
     match (named.pop(), named.len()) {
         (Some(node), 0) => Ok(RedisTarget::One(node)),
-        _ => Err(TargetError::Several(urls.to_owned())),
+        _ => Err(TargetError::Several(without_password(urls))),
     }
-}
-
-async fn is_in_a_cluster(node: &ConnectionInfo) -> Result<bool, RedisError> {
-    let mut connection = connect_to(node, AsyncConnectionConfig::new()).await?;
-    let mut info = cmd("INFO");
-    let info: Result<String, _> = info.arg("cluster").query_async(&mut connection).await;
-    match info {
-        Ok(info) => Ok(info.contains("cluster_enabled:1")),
-        // A server that does not know this command is not in a cluster.
-        Err(error) if is_answer(&error) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// Whether Redis answered, and its answer is an error.
-fn is_answer(error: &RedisError) -> bool {
-    matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension)
 }

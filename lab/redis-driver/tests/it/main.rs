@@ -7,3 +7,4 @@ mod hanging;
 mod restart;
 mod server;
 mod target;
+mod unfit;

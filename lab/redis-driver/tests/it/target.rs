@@ -19,10 +19,9 @@ async fn refusal(urls: &str) -> String {
 #[tokio::test]
 async fn text_that_is_not_a_redis_url_is_named() {
     for urls in ["localhost", "http://127.0.0.1", "redis://127.0.0.1,usb", ""] {
-        let wrong = urls.split(',').next_back().unwrap();
         let text = refusal(urls).await;
         assert!(
-            text.contains(&format!("names {wrong:?}, which is not a Redis URL")),
+            text.contains(&format!("names {urls:?}, which is not a Redis URL")),
             "{text}"
         );
     }
@@ -88,4 +87,29 @@ async fn of_several_urls_one_that_answers_is_enough_to_ask() {
     // It answers that it is not in a cluster: the error is not about the first URL.
     let text = refusal(&format!("redis://127.0.0.1:1,{url}")).await;
     assert!(text.contains("which are not a cluster"), "{text}");
+}
+
+#[tokio::test]
+async fn tls_is_refused_in_a_sentence_that_names_the_way_out() {
+    let error = RedisTarget::at("rediss://ada:secret@127.0.0.1:6380").await;
+    let text = error.err().expect("a refusal").to_string();
+    assert!(text.contains("asks for TLS"), "{text}");
+    assert!(text.contains("redis://"), "{text}");
+    assert!(!text.contains("secret"), "{text}");
+}
+
+#[tokio::test]
+async fn no_error_contains_the_password() {
+    for urls in [
+        "rediss://ada:secret@127.0.0.1:6380",
+        "http://ada:secret@127.0.0.1:6379",
+        "redis://ada:secret@127.0.0.1:1",
+        "redis://:a,secret@127.0.0.1:1",
+        "redis://ada:secret@127.0.0.1:1,redis://ada:secret@127.0.0.1:2",
+        "redis+unix:///nowhere/redis.sock?pass=secret",
+    ] {
+        let error = RedisTarget::at(urls).await.err().expect("a refusal");
+        let text = format!("{error} {error:?}");
+        assert!(!text.contains("secret"), "{text}");
+    }
 }

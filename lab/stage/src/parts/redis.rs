@@ -125,13 +125,17 @@ impl RunningRedis {
     async fn named(urls: &str) -> Result<Self> {
         for url in urls.split(',') {
             redis::Client::open(url.trim()).map_err(|_| {
-                anyhow!("REDIS_URL={urls} is no Redis URL: write it like redis://127.0.0.1:6379")
+                anyhow!(
+                    "REDIS_URL={} is no Redis URL: write it like redis://127.0.0.1:6379",
+                    without_password(urls)
+                )
             })?;
         }
         let answers = urls.split(',').map(|url| Box::pin(ping(url.trim())));
         let (version, _) = select_ok(answers).await.with_context(|| {
             format!(
-                "REDIS_URL={urls} cannot be used: start that Redis, or unset REDIS_URL, and a Redis is found or started"
+                "REDIS_URL={} cannot be used: start that Redis, or unset REDIS_URL, and a Redis is found or started",
+                without_password(urls)
             )
         })?;
         Ok(Self {
@@ -281,6 +285,17 @@ pub async fn spawn_ready(redis: &Spec<'_>, scratch: &Path, place: &str) -> Resul
                 redis.program().display()
             )
         }
+    }
+}
+
+/// URLs of Redis for a text that people read: `***` takes the place of a user and a password.
+pub fn without_password(urls: &str) -> String {
+    let scheme = urls.split_once("://").map_or("redis", |(scheme, _)| scheme);
+    match urls.rsplit_once('@') {
+        // The URL of a Unix socket names them behind a question mark.
+        _ if urls.contains('?') => format!("{scheme}://***"),
+        Some((_, host)) => format!("{scheme}://***@{host}"),
+        None => urls.to_owned(),
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     parts::process::{Process, Spec, ended, how},
+    parts::redis::without_password,
     parts::watch::Watch,
     seen::event::{Event, Part},
     seen::journal::Journal,
@@ -137,7 +138,10 @@ impl Server {
         let environment: String = self
             .environment
             .iter()
-            .map(|(name, value)| format!("{name}={value} "))
+            .map(|(name, value)| match name.as_str() {
+                "REDIS_URL" => format!("{name}={} ", without_password(value)),
+                _ => format!("{name}={value} "),
+            })
             .collect();
         let typed = command.typed();
         let (letter, port) = (self.letter, self.address.port());

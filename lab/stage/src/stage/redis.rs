@@ -8,7 +8,7 @@ use super::ground::Ground;
 use crate::{
     app_name::{APP_NAME, USUAL, app_name, prefixed_by},
     parts::{
-        redis::{Keeps, RunningRedis},
+        redis::{Keeps, RunningRedis, without_password},
         watch::Watch,
     },
     seen::event::{Event, Part},
@@ -127,7 +127,7 @@ impl Redis {
         let name = self.ground.app_name();
         [
             (name != USUAL).then(|| format!("{APP_NAME}={name} ")),
-            url.map(|url| format!("REDIS_URL={url} ")),
+            url.map(|url| format!("REDIS_URL={} ", without_password(url))),
         ]
         .into_iter()
         .flatten()
@@ -187,7 +187,7 @@ impl Redis {
         self.ground.journal.record(Event::Up {
             part: Part::Redis,
             pid: redis.pid(),
-            detail: format!("{}, {}", redis.url, redis.origin),
+            detail: format!("{}, {}", without_password(&redis.url), redis.origin),
         });
     }
 

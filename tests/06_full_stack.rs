@@ -230,7 +230,13 @@ async fn while_redis_is_away_a_server_delivers_to_its_own_and_afterwards_to_all(
     let mut bob = user(&url, "bob", 1, Transport::Upgrade).await;
 
     bench.kill_redis().await;
-    assert!(bench.stage.servers.await_line('A', "Redis is gone").await);
+    assert!(
+        bench
+            .stage
+            .servers
+            .await_line('A', "the connection to Redis broke")
+            .await
+    );
     assert!(write(&alice, &mut ann, "still there?").await.unwrap());
     assert!(!write(&alice, &mut bob, "and you?").await.unwrap());
 
@@ -259,7 +265,7 @@ async fn a_server_ends_when_asked_although_redis_is_gone() {
     let _bob = user(&url, "bob", 1, Transport::WebSocket).await;
 
     bench.kill_redis().await;
-    server.line_with("Redis is gone");
+    server.line_with("the connection to Redis broke");
     server.signal(Signal::TERM);
     assert_eq!(server.end(), Some(0));
 }

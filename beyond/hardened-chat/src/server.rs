@@ -338,8 +338,9 @@ fn hear_shout<A: Adapter>(socket: &SocketRef<A>, user: String, in_order: InOrder
     );
 }
 
-/// Sends a message after the work that its sender asked for before. The answer tells whether the
-/// message was passed on to all servers. If the queue is full, the message is rejected.
+/// Sends a message after the work that its sender asked for before. The answer tells whether Redis
+/// has the message. Whether every server got it, nobody knows: Redis drops a server that reads too
+/// slowly. If the queue is full, the message is rejected.
 fn send_in_turn<A: Adapter>(
     in_order: &InOrder,
     ack: AckSender<A>,

@@ -133,7 +133,9 @@ impl Between for Link {
                             Err(error) => log(format!("{error:#}")),
                         }
                     }
-                    log("Redis is gone: this server does not hear the others any more");
+                    log(
+                        "the connection to Redis broke: this server does not hear the others any more",
+                    );
                 });
             }
         }

@@ -48,7 +48,10 @@ pub(crate) async fn with_the_resilient_driver(stage: &mut Stage) -> Result<()> {
         return Ok(());
     };
     stage.redis.kill().await;
-    stage.servers.await_line('A', "Redis is gone").await;
+    stage
+        .servers
+        .await_line('A', "the connection to Redis broke")
+        .await;
     let near = write_shown(stage, &alice, &mut ann, "still there?").await?;
     stage.claim("on one server, messages still arrive", near);
     let far = write_shown(stage, &alice, &mut bob, "and you?").await?;

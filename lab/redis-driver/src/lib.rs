@@ -64,6 +64,7 @@
 //! the messages of its slots stay on their server. The task that connects also asks the cluster
 //! who owns which slot: once a second, and whenever a connection is lost.
 
+mod about;
 mod check;
 mod connection;
 mod driver;

@@ -18,6 +18,7 @@ use tokio::{
 
 use crate::{
     Notice, Unfit,
+    about::About,
     check::{forbidden, is_master},
     connection::{ANSWER_LIMIT, RETRY_DELAY, connect_to, too_slow},
     shared::{Outgoing, Shared},
@@ -26,8 +27,10 @@ use crate::{
 /// How many messages may wait for one node. If the queue is full, the sender waits.
 const QUEUE: usize = 4096;
 
-/// Why a node is given up most of the time.
+/// Why a node is given up: the connection was closed.
 const GONE: &str = "is gone";
+/// Why a node is given up that hangs: the driver closes the connection.
+const SILENT: &str = "does not answer";
 
 /// One Redis that owns slots.
 pub(crate) struct Node {
@@ -51,6 +54,8 @@ struct Connection {
     number: usize,
     /// The channels that it subscribes to. Messages of other channels are ignored.
     subscribed: HashSet<String>,
+    /// What Redis said about itself; `None` if it says nothing.
+    about: Option<About>,
 }
 
 impl Node {
@@ -151,11 +156,17 @@ impl Node {
                 .await
                 .map_err(Unfit::into_error)?;
         }
+        let about = About::ask(&mut connection).await;
+        let before = self.connection().about.clone();
+        if let Some(too_slow) = about.as_ref().and_then(|now| now.has_dropped(before)) {
+            self.shared.was_dropped(too_slow);
+        }
         // From here on, messages of this connection are delivered.
         *self.connection_mut() = Connection {
             open: None,
             number,
             subscribed: channels.clone(),
+            about,
         };
         let each = channels.iter().cloned();
         try_join_all(each.map(|channel| self.subscribe_over(connection.clone(), channel))).await?;
@@ -267,8 +278,9 @@ impl Node {
         }
         let answers: RedisResult<Vec<RedisResult<Value>>> =
             pipeline.query_async(&mut connection).await;
-        let Ok(answers) = answers else {
-            self.give_up(number, GONE);
+        let Ok(answers) = answers.inspect_err(|error| {
+            self.give_up(number, if error.is_timeout() { SILENT } else { GONE });
+        }) else {
             return none;
         };
         // If the connection was given up meanwhile, these may be answers to other commands: see
@@ -326,6 +338,10 @@ impl Node {
         }
         // If `open` is still working on this connection, it fails.
         connection.number += 1;
+        if reason != GONE {
+            // It was not Redis that closed it.
+            connection.about = None;
+        }
         if connection.open.take().is_none() {
             return;
         }

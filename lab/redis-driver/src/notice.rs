@@ -17,6 +17,13 @@ pub enum Notice {
     },
     /// Some slots of the cluster have no master.
     SlotsWithoutMaster,
+    /// Reported before [`Notice::Restored`]: Redis was not away, but has closed the connection. What
+    /// other servers sent meanwhile did not reach this one, and they were not told.
+    Dropped {
+        /// Whether Redis did it because this server did not read its messages fast enough
+        /// (`client-output-buffer-limit`).
+        too_slow: bool,
+    },
     /// Everything is connected and subscribed again.
     Restored,
     /// Reported after [`Notice::Restored`]: how many messages did not reach the other servers
@@ -34,7 +41,7 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RedisLost => {
-                f.write_str("Redis is gone: messages stay on this server until it is back")
+                f.write_str("the connection to Redis broke: messages stay here until it is back")
             }
             Self::MasterLost { address, reason } => write!(
                 f,
@@ -45,6 +52,15 @@ impl fmt::Display for Notice {
                 "some slots of the Redis Cluster have no master: their messages stay on this \
                  server until Redis is back",
             ),
+            Self::Dropped { too_slow } => {
+                f.write_str("Redis was not away, but has closed the connection")?;
+                if *too_slow {
+                    f.write_str(
+                        ": this server did not read fast enough (client-output-buffer-limit)",
+                    )?;
+                }
+                f.write_str("; messages of the other servers are lost")
+            }
             Self::Restored => f.write_str("Redis is back"),
             Self::Undelivered(1) => f.write_str("1 message may not have reached the other servers"),
             Self::Undelivered(count) => {

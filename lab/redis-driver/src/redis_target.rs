@@ -41,9 +41,11 @@ impl RedisTarget {
     /// When `urls` is not valid, no Redis answers, or several single Redis servers are named; when
     /// the password is wrong, or the server is a Sentinel or a replica ([`Unfit`]).
     pub async fn at(urls: &str) -> Result<Self, TargetError> {
-        let named = urls.split(',').map(|url| resp3(url.trim()));
-        let named = named.collect::<Result<Vec<_>, _>>();
-        let named = named.map_err(|error| error(without_password(urls)))?;
+        // A password may contain a comma: then a part of the list may be a part of the password.
+        let shown = |url: &str| without_password(if urls.contains('@') { urls } else { url });
+        let named = urls.split(',').map(str::trim);
+        let named = named.map(|url| resp3(url).map_err(|error| error(shown(url))));
+        let named = named.collect::<Result<Vec<_>, _>>()?;
         let mut unfit = None;
         for node in &named {
             match is_in_a_cluster(node).await {

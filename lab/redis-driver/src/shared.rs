@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{
             AtomicBool, AtomicUsize,
             Ordering::{Relaxed, SeqCst},
@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     is_broken: AtomicBool,
     /// How many messages did not reach the other servers, or may not have.
     undelivered: AtomicUsize,
+    /// Set if Redis was not away, but has closed the connection; whether it was too slow.
+    dropped: Mutex<Option<bool>>,
 }
 
 impl Shared {
@@ -50,6 +52,7 @@ impl Shared {
             changed: Notify::new(),
             is_broken: AtomicBool::new(false),
             undelivered: AtomicUsize::new(0),
+            dropped: Mutex::default(),
         }
     }
 
@@ -76,11 +79,24 @@ impl Shared {
         if !self.is_broken.swap(false, SeqCst) {
             return;
         }
+        let dropped = self.dropped().take();
+        if let Some(too_slow) = dropped {
+            (self.report)(Notice::Dropped { too_slow });
+        }
         (self.report)(Notice::Restored);
         let undelivered = self.undelivered.swap(0, Relaxed);
         if undelivered > 0 {
             (self.report)(Notice::Undelivered(undelivered));
         }
+    }
+
+    /// Redis was not away, but has closed the connection.
+    pub(crate) fn was_dropped(&self, too_slow: bool) {
+        *self.dropped() = Some(too_slow);
+    }
+
+    fn dropped(&self) -> MutexGuard<'_, Option<bool>> {
+        self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Passes a message to the subscriber of its channel.

@@ -126,7 +126,11 @@ async fn an_announcements_sender_is_told_what_is_known_while_redis_is_away() {
     let urls = servers_with(&mut bench, "4096").await;
     let alice = connect(&urls[0], "alice").await.unwrap();
     bench.kill_redis().await;
-    let said = bench.stage.servers.await_line('A', "Redis is gone").await;
+    let said = bench
+        .stage
+        .servers
+        .await_line('A', "the connection to Redis broke")
+        .await;
     assert!(said);
     let answer = alice.ask("announce", &json!("Hi all")).await.unwrap();
     let nobody = json!({ "heard": 0, "missed": 0, "unknown": true });

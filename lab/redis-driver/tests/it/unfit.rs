@@ -15,10 +15,10 @@ use socketioxide_redis::drivers::Driver;
 use crate::server::{LIMIT, Server};
 
 /// A `redis-server` with arguments of its own. Dropping it kills it.
-struct Redis(Child);
+pub(crate) struct Redis(Child);
 
 impl Redis {
-    fn start(bench: &Bench, address: SocketAddr, arguments: &[&str]) -> Self {
+    pub(crate) fn start(bench: &Bench, address: SocketAddr, arguments: &[&str]) -> Self {
         let child = Command::new("redis-server")
             .args(arguments)
             .args(["--bind", "127.0.0.1", "--save", ""])
@@ -48,7 +48,7 @@ impl Drop for Redis {
 }
 
 /// A bench, if this machine has `program`.
-fn bench(program: &str) -> Option<Bench> {
+pub(crate) fn bench(program: &str) -> Option<Bench> {
     let found = Command::new(program)
         .arg("--version")
         .stdout(Stdio::null())

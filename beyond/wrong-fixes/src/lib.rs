@@ -87,7 +87,7 @@ pub async fn read_timeout(stage: &mut Stage) -> Result<()> {
             after.as_secs_f64(),
             beside.answered
         ),
-        beside.refused_after.is_some() && beside.answered > 0,
+        beside.refused_after.is_some() && beside.answered > 0 && beside.failed == 0,
     );
     stage.note(
         "The silent client connects again, to the next server, and nginx gives that one\n\
@@ -98,7 +98,7 @@ pub async fn read_timeout(stage: &mut Stage) -> Result<()> {
     stage.claim_seen(
         "right config: in the same time, the other client gets no 502",
         format!("{} answers", beside.answered),
-        beside.refused_after.is_none() && beside.answered > 0,
+        beside.refused_after.is_none() && beside.answered > 0 && beside.failed == 0,
     );
     let right = silence(&url, &stage.client("you", &url)).await?;
     stage.claim_seen(
@@ -156,7 +156,7 @@ pub async fn location(stage: &mut Stage) -> Result<()> {
     let answer = handshake_at(&stage.client("you", &url), "/socket.io/").await?;
     stage.claim_failure(
         "the answer is 200, and it is a page",
-        "",
+        answer.body.trim(),
         answer.status == 200 && !opens_a_session(&answer),
     );
     let url = stage.nginx.start(RIGHT).await?;

@@ -123,6 +123,8 @@ pub async fn silence(url: &str, client: &Client) -> Result<Silence> {
 pub struct Bystander {
     /// How many of its requests were answered.
     pub answered: usize,
+    /// How many failed in another way than with 502.
+    pub failed: usize,
     /// When one was refused with 502; `None` if none was.
     pub refused_after: Option<Duration>,
 }
@@ -134,6 +136,7 @@ pub async fn bystander(url: &str, silent: &Client, limit: Duration) -> Bystander
     let started = Instant::now();
     let mut seen = Bystander {
         answered: 0,
+        failed: 0,
         refused_after: None,
     };
     let asks = async {
@@ -145,7 +148,8 @@ pub async fn bystander(url: &str, silent: &Client, limit: Duration) -> Bystander
                     seen.refused_after = Some(started.elapsed());
                     return;
                 }
-                Ok(_) | Err(_) => seen.answered += 1,
+                Ok(answer) if answer.status < 300 => seen.answered += 1,
+                Ok(_) | Err(_) => seen.failed += 1,
             }
         }
     };

@@ -73,12 +73,12 @@ async fn next_to_a_silent_client_a_bystander_gets_502_and_with_the_right_timeout
     let (_bench, url) = bench("beyond/04-wrong-read-timeout.conf").await;
     let wrong = bystander(&url, &Client::new("silent", &url), LONG).await;
     let after = wrong.refused_after.expect("a 502");
-    assert!(wrong.answered > 0, "{wrong:?}");
+    assert!(wrong.answered > 0 && wrong.failed == 0, "{wrong:?}");
 
     let (_bench, url) = bench(RIGHT).await;
     let right = bystander(&url, &Client::new("silent", &url), after).await;
     assert_eq!(right.refused_after, None, "{right:?}");
-    assert!(right.answered > 0, "{right:?}");
+    assert!(right.answered > 0 && right.failed == 0, "{right:?}");
 }
 
 #[tokio::test]

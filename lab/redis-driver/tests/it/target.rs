@@ -108,6 +108,8 @@ async fn no_error_contains_the_password() {
         "redis://:a,secret@127.0.0.1:1",
         "redis://ada:secret@127.0.0.1:1,redis://ada:secret@127.0.0.1:2",
         "redis+unix:///nowhere/redis.sock?pass=secret",
+        "redis://ada:secret",
+        "ada:secret://@127.0.0.1:6379",
     ] {
         let error = RedisTarget::at(urls).await.err().expect("a refusal");
         let text = format!("{error} {error:?}");

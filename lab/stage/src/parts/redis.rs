@@ -291,11 +291,24 @@ pub async fn spawn_ready(redis: &Spec<'_>, scratch: &Path, place: &str) -> Resul
 /// URLs of Redis for a text that people read: `***` takes the place of a user and a password.
 pub fn without_password(urls: &str) -> String {
     let scheme = urls.split_once("://").map_or("redis", |(scheme, _)| scheme);
+    let is_scheme = scheme
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'+');
+    let scheme = if is_scheme { scheme } else { "redis" };
+    // Without a host, what stands in the place of a port may be a password.
+    let has_port_or_none = |url: &str| {
+        let host = url.split_once("://").map_or(url, |(_, host)| host);
+        let host = host.split('/').next().unwrap_or_default();
+        let port = host.rsplit_once(':').map(|(_, port)| port);
+        host.ends_with(']')
+            || port.is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
+    };
     match urls.rsplit_once('@') {
         // The URL of a Unix socket names them behind a question mark.
         _ if urls.contains('?') => format!("{scheme}://***"),
         Some((_, host)) => format!("{scheme}://***@{host}"),
-        None => urls.to_owned(),
+        None if urls.split(',').all(has_port_or_none) => urls.to_owned(),
+        None => format!("{scheme}://***"),
     }
 }
 

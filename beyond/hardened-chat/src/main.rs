@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     )
     .with_claims(
         "small-requests",
-        "500 clients send a large cookie each",
+        "200 clients send a large cookie each",
         small_requests::copied,
     )
     .by_hand(by_hand)

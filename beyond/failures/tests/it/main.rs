@@ -12,6 +12,6 @@ use tokio::sync::RwLock;
 
 const FAILURES: &str = env!("CARGO_BIN_EXE_failures");
 
-/// In some drills clients must be back within two seconds. A test of such a drill holds this lock
+/// Some drills count the attempts that clients need. A test of such a drill holds this lock
 /// alone, because the other tests keep the processor busy. Those hold it together.
 static QUIET: RwLock<()> = RwLock::const_new(());

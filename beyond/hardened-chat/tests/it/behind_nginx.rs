@@ -22,7 +22,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::hostile::CHAT;
+use crate::{ALONE, hostile::CHAT};
 
 /// A file that every server has.
 const FILE: &str = "/chat.css";
@@ -239,6 +239,7 @@ async fn bystanders(url: &str, servers: &[SocketAddr]) -> Vec<(Client, SocketAdd
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_one_client_sends_makes_nginx_give_up_a_server() {
+    let _alone = ALONE.lock().await;
     for speaks in [
         Speaks::AsInChapter6,
         Speaks::Http10,

@@ -24,6 +24,8 @@ use harness::{
 use lab::{Client, Transport};
 use serde_json::Value;
 
+use crate::ALONE;
+
 const SERVER: &str = env!("CARGO_BIN_EXE_hardened-chat");
 
 /// Clients of each transport: two on each server.
@@ -35,6 +37,7 @@ const BACK: Duration = Duration::from_secs(10);
 /// One test, because bringing it up takes longest.
 #[tokio::test(flavor = "multi_thread")]
 async fn compose_comes_up_is_scaled_updated_and_taken_down_and_nobody_loses_anything() {
+    let _alone = ALONE.lock().await;
     let Some(project) = Project::new("deploy") else {
         return;
     };

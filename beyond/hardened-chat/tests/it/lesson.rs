@@ -17,11 +17,14 @@ use lab::Transport;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
+use crate::ALONE;
+
 const CHAT: &str = env!("CARGO_BIN_EXE_hardened-chat");
 
 /// The other experiments have tests of their own below: they would take longest here.
 #[test]
 fn every_claim_about_tokens_origins_order_and_small_requests_holds() {
+    let _alone = ALONE.blocking_lock();
     let outcome = run(command(CHAT)
         .args(["tokens", "origins", "order", "small-requests"])
         .args(["--check", "--ports", "auto"]));
@@ -165,6 +168,7 @@ async fn nothing_of_a_burst_is_lost_and_each_senders_order_is_kept() {
 
 #[tokio::test]
 async fn a_client_that_stops_reading_is_disconnected_and_the_others_lose_nothing() {
+    let _alone = ALONE.lock().await;
     let mut bench = Bench::new(CHAT);
     let rows = slow_reader::disconnected(&mut bench.stage).await.unwrap();
     assert_eq!(rows.len(), 2, "directly, and through nginx");

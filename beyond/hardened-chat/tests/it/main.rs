@@ -10,3 +10,8 @@ mod kubernetes;
 mod lesson;
 mod origins;
 mod small_requests;
+
+use tokio::sync::Mutex;
+
+/// Tests that measure time or memory, or that keep the processor busy, run one after the other.
+static ALONE: Mutex<()> = Mutex::const_new(());

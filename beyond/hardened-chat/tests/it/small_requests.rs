@@ -3,10 +3,13 @@
 use hardened_chat::{clients::large_cookie::open_all, lesson::small_requests::Cost};
 use harness::{attack::resident, bench::Bench, untested};
 
+use crate::ALONE;
+
 const CHAT: &str = env!("CARGO_BIN_EXE_hardened-chat");
 
 #[tokio::test]
 async fn a_whole_request_keeps_the_buffer_that_it_was_read_into_and_a_copy_does_not() {
+    let _alone = ALONE.lock().await;
     if resident(std::process::id()).is_none() {
         untested("the memory of a socket", "there is no /proc");
         return;

@@ -8,7 +8,7 @@ mod console;
 mod frames;
 mod handshakes;
 pub mod health;
-pub mod lingering;
+mod lingering;
 pub mod origins;
 mod requests;
 mod too_long;

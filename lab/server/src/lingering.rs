@@ -35,10 +35,10 @@ use tokio::{
 
 /// How long a client may go on sending after the server has closed its own direction. It is less
 /// than a server may take to end.
-pub const LINGER_TIME: Duration = Duration::from_secs(2);
+const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// How many bytes it may still send. It is more than nginx lets a client send (1 MiB).
-pub const LINGER_SIZE: usize = 8 * 1024 * 1024;
+const LINGER_SIZE: usize = 8 * 1024 * 1024;
 
 /// A connection that is read to its end when it is closed, with [`LINGER_TIME`] and [`LINGER_SIZE`]
 /// as limits.

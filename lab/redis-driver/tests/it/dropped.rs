@@ -4,17 +4,15 @@ use redis_driver::Notice;
 
 use crate::{
     server::Server,
-    unfit::{Redis, bench},
+    unfit::{Redis, started},
 };
 
 #[tokio::test]
 async fn a_connection_that_redis_closes_is_told_from_a_redis_that_was_away() {
-    let Some(bench) = bench("redis-server") else {
+    let Some((bench, address, redis)) = started(&[]) else {
         return;
     };
-    let address = bench.stage.address(6379).unwrap();
     let port = address.port().to_string();
-    let redis = Redis::start(&bench, address, &["--port", &port]);
     let url = format!("redis://{address}");
     let mut server = Server::connect(&url).await;
     let _inbox = server.subscribe("chat").await;
@@ -41,14 +39,10 @@ async fn a_connection_that_redis_closes_is_told_from_a_redis_that_was_away() {
 /// Its messages are lost, and their sender is told that Redis has them.
 #[tokio::test]
 async fn a_server_that_reads_too_slowly_is_told_why_redis_has_dropped_it() {
-    let Some(bench) = bench("redis-server") else {
+    let limit = ["--client-output-buffer-limit", "pubsub", "64kb", "0", "0"];
+    let Some((_bench, address, _redis)) = started(&limit) else {
         return;
     };
-    let address = bench.stage.address(6379).unwrap();
-    let port = address.port().to_string();
-    let limit = ["--client-output-buffer-limit", "pubsub", "64kb", "0", "0"];
-    let arguments = [&["--port", &port][..], &limit].concat();
-    let _redis = Redis::start(&bench, address, &arguments);
     let url = format!("redis://{address}");
     let mut server = Server::connect(&url).await;
     let _inbox = server.subscribe("chat").await;

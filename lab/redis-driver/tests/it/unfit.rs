@@ -47,8 +47,17 @@ impl Drop for Redis {
     }
 }
 
+/// A Redis with arguments of its own, at a port of the bench. `None` without `redis-server`.
+pub(crate) fn started(arguments: &[&str]) -> Option<(Bench, SocketAddr, Redis)> {
+    let bench = bench("redis-server")?;
+    let address = bench.stage.address(6379).unwrap();
+    let port = address.port().to_string();
+    let redis = Redis::start(&bench, address, &[&["--port", &port], arguments].concat());
+    Some((bench, address, redis))
+}
+
 /// A bench, if this machine has `program`.
-pub(crate) fn bench(program: &str) -> Option<Bench> {
+fn bench(program: &str) -> Option<Bench> {
     let found = Command::new(program)
         .arg("--version")
         .stdout(Stdio::null())
@@ -73,16 +82,9 @@ async fn refusal(urls: &str) -> String {
 
 #[tokio::test]
 async fn a_missing_and_a_wrong_password_are_told_apart() {
-    let Some(bench) = bench("redis-server") else {
+    let Some((_bench, address, _redis)) = started(&["--requirepass", "secret"]) else {
         return;
     };
-    let address = bench.stage.address(6379).unwrap();
-    let port = address.port().to_string();
-    let _redis = Redis::start(
-        &bench,
-        address,
-        &["--port", &port, "--requirepass", "secret"],
-    );
     let without = refusal(&format!("redis://{address}")).await;
     assert!(without.contains("asks for a password"), "{without}");
     for wrong in [":guess", "ada:secret", ":secret2"] {
@@ -99,14 +101,18 @@ async fn a_missing_and_a_wrong_password_are_told_apart() {
 
 #[tokio::test]
 async fn a_missing_right_to_a_channel_is_named() {
-    let Some(bench) = bench("redis-server") else {
+    let user = [
+        "--user",
+        "ada",
+        "on",
+        ">secret",
+        "resetchannels",
+        "&allowed",
+        "+@all",
+    ];
+    let Some((_bench, address, _redis)) = started(&user) else {
         return;
     };
-    let address = bench.stage.address(6379).unwrap();
-    let port = address.port().to_string();
-    let mut arguments = vec!["--port", &port, "--user"];
-    arguments.extend(["ada", "on", ">secret", "resetchannels", "&allowed", "+@all"]);
-    let _redis = Redis::start(&bench, address, &arguments);
     let target = RedisTarget::at(&format!("redis://ada:secret@{address}")).await;
     let driver = ResilientDriver::connect(target.unwrap(), |_| {})
         .await
@@ -151,12 +157,11 @@ async fn a_replica_and_a_sentinel_are_refused_with_the_master() {
 /// The role is asked on each connection, not only on the first.
 #[tokio::test]
 async fn a_master_that_comes_back_as_a_replica_is_not_used() {
-    let Some(bench) = bench("redis-server") else {
+    let Some((bench, address, redis)) = started(&[]) else {
         return;
     };
-    let [address, other] = [6379, 6380].map(|port| bench.stage.address(port).unwrap());
     let port = address.port().to_string();
-    let redis = Redis::start(&bench, address, &["--port", &port]);
+    let other = bench.stage.address(6380).unwrap();
     let mut server = Server::connect(&format!("redis://{address}")).await;
     let _inbox = server.subscribe("chat").await;
     assert!(server.publish("chat", "hi").await);
